@@ -1,0 +1,29 @@
+"""edgekd: from labelled medical images to a small, proven .tflite in one command.
+
+Names are loaded when they are first used, so that ``import edgekd`` costs nothing and the runtime of a bundle needs no
+tensorflow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgekd.api import build
+    from edgekd.errors import EdgekdError
+    from edgekd.runtime import load_bundle
+
+_HOMES = {"build": "edgekd.api", "load_bundle": "edgekd.runtime", "EdgekdError": "edgekd.errors"}
+
+__all__ = ["EdgekdError", "__version__", "build", "load_bundle"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("edgekd")
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'edgekd' has no attribute {name!r}")

@@ -1,0 +1,104 @@
+"""``edgekd.build``: the build as a Python function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgekd import recipe
+from edgekd.errors import UserError
+
+if TYPE_CHECKING:
+    from edgekd.pipeline import Run
+    from edgekd.progress import Progress
+
+DEFAULT_RECIPE = "quickstart"
+OWN_DATA_RECIPE = "default"
+
+
+def build(
+    recipe_name: str | None = None,
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    until: str | None = None,
+    cache_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Build a recipe: from images to a measured .tflite, its report and its bundle.
+
+    Args:
+        recipe_name: a built-in recipe (``"pneumoniamnist"``) or the path of a TOML file. None means ``quickstart``, or
+            ``default`` where ``data`` is given.
+        data: a data set's name, or the path of a class folder or an NPZ file; replaces the recipe's.
+        out: run folder; ``edgekd-out/<recipe>`` by default.
+        overrides: dotted recipe keys and their values.
+        seed: replaces the recipe's.
+        until: last stage to run.
+        cache_dir: store of finished stages; the platform's cache folder by default.
+        progress: where long work is shown.
+
+    Returns:
+        The run: its folder, its report and whether every gate held.
+
+    Raises:
+        EdgekdError: see :mod:`edgekd.errors`.
+    """
+    from edgekd.cache import Cache, default_root
+    from edgekd.pipeline import build as build_recipe
+
+    resolved = load_recipe(recipe_name, data=data, overrides=overrides, seed=seed)
+    folder = Path(out) if out is not None else Path("edgekd-out") / resolved.name
+    cache = Cache(Path(cache_dir) if cache_dir is not None else default_root())
+    return build_recipe(resolved, folder, cache=cache, progress=progress, until=until)
+
+
+def load_recipe(
+    recipe_name: str | None = None,
+    *,
+    data: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+) -> recipe.Recipe:
+    """Load the recipe that the arguments of :func:`build` name, validated."""
+    changes = dict(overrides or {})
+    if seed is not None:
+        changes["seed"] = seed
+    if data is not None:
+        changes |= _data_changes(str(data))
+    if recipe_name is None:
+        recipe_name = DEFAULT_RECIPE if data is None else OWN_DATA_RECIPE
+    return recipe.load(recipe_name, changes)
+
+
+def _data_changes(text: str) -> dict[str, str]:
+    """``--data`` takes what exists on disk as a path, and anything else as the name of a data set."""
+    from edgekd.data import DATASETS
+
+    if Path(text).exists():
+        return {"data.path": text}
+    if text in DATASETS:
+        return {"data.name": text, "data.path": ""}
+    from edgekd.errors import DataError, did_you_mean
+
+    if "/" in text or "\\" in text or "." in text:
+        raise DataError(f'--data "{text}": no such file or folder')
+    raise DataError(f'--data "{text}" is neither a file, a folder nor a known data set{did_you_mean(text, DATASETS)}')
+
+
+def parse_overrides(settings: tuple[str, ...]) -> dict[str, Any]:
+    """Read ``("distill.temperature=2.0", ...)``.
+
+    Raises:
+        UserError: no equals sign.
+    """
+    changes = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or not key:
+            raise UserError(f'--set "{setting}": key=value is wanted, for example --set distill.temperature=2.0')
+        changes[key.strip()] = recipe.parse_value(value.strip())
+    return changes

@@ -1,0 +1,230 @@
+"""Content-addressed store of stage artifacts: equal work is done once, and nothing half-made is ever read.
+
+The key is the SHA-256 of the canonical JSON of everything that the result depends on: the stage, its configuration, the
+digests of its inputs, the versions of the libraries that matter, and the code itself (:func:`code_digest`). An entry is
+written to a sibling temporary folder and renamed, so that a kill leaves either nothing or all of it; there is no lock.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import importlib.util
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgekd.artifact import Artifact, canonical_json, digest_folder, read_json, write_json
+from edgekd.errors import OutputError
+
+logger = logging.getLogger("edgekd")
+
+DIGEST_FILE = "digest.json"
+PACKAGES = (
+    "ai-edge-litert",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "scipy",
+    "tensorflow",
+    "tensorflow-model-optimization",
+    "tf-keras",
+)
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What became of a stage in this run."""
+
+    name: str
+    key: str
+    cached: bool
+    seconds: float
+
+
+class Cache:
+    """The store below one folder: ``<key[:2]>/<key>/artifact/`` and, for checkpoints, ``work/<key>/``."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def run(
+        self, name: str, make: Callable[[Path, Path], Artifact], ingredients: Mapping[str, Any]
+    ) -> tuple[Artifact, StageRecord]:
+        """Return the artifact of a stage, from the store or by making it.
+
+        Args:
+            name: of the stage.
+            make: called with a new output folder and a work folder for checkpoints that outlives a kill.
+            ingredients: all that the result depends on, as JSON.
+
+        Raises:
+            OutputError: the store cannot be written.
+        """
+        started = time.monotonic()
+        key = _key(name, ingredients)
+        found = self._read(name, key)
+        if found is not None:
+            return found, StageRecord(name, key, True, time.monotonic() - started)
+        work = self.root / "work" / key
+        with _writing_to(self.root):
+            work.mkdir(parents=True, exist_ok=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f"{key[:8]}-", dir=self.root / "work"))
+        try:
+            with _writing_to(self.root):
+                make(temporary, work)
+                artifact = self._publish(key, temporary)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
+        return artifact, StageRecord(name, key, False, time.monotonic() - started)
+
+    def has(self, name: str, ingredients: Mapping[str, Any]) -> bool:
+        """Whether the store holds the artifact (its digest is not checked)."""
+        return self._folder(_key(name, ingredients)).exists()
+
+    def _folder(self, key: str) -> Path:
+        return self.root / key[:2] / key
+
+    def _read(self, name: str, key: str) -> Artifact | None:
+        """Return the stored artifact; None where there is none, or a broken one, which is removed with a warning."""
+        folder = self._folder(key)
+        if not folder.exists():
+            return None
+        try:
+            artifact = Artifact.open(folder / "artifact")
+            if artifact.digest == read_json(folder / DIGEST_FILE)["digest"]:
+                return artifact
+            problem = "its files are not those that were written"
+        except (OSError, ValueError, KeyError) as error:
+            problem = str(error)
+        logger.warning(f"cache entry of stage {name} is broken and is built anew: {problem}")
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+
+    def _publish(self, key: str, temporary: Path) -> Artifact:
+        """Move a finished folder into place; where another process was first, its entry is kept."""
+        entry = temporary.with_name(temporary.name + "-entry")
+        entry.mkdir()
+        try:
+            temporary.replace(entry / "artifact")
+            write_json(entry / DIGEST_FILE, {"digest": digest_folder(entry / "artifact")})
+            for path in entry.rglob("*"):
+                if path.is_file():
+                    _fsync(path)
+            final = self._folder(key)
+            final.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                entry.rename(final)
+            except OSError:
+                if not final.is_dir():
+                    raise
+            return Artifact.open(final / "artifact")
+        finally:
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _key(name: str, ingredients: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json({"stage": name, **ingredients}).encode()).hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _writing_to(folder: Path) -> Any:
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or str(error.filename).startswith(str(folder)):
+            raise OutputError(
+                f'the cache folder "{folder}" cannot be written ({error.strerror or error}); free space there, or name '
+                "another with --cache-dir. What is finished is kept"
+            ) from error
+        raise
+
+
+def default_root() -> Path:
+    """``EDGEKD_CACHE_DIR``, or the platform's cache folder of this user."""
+    if named := os.environ.get("EDGEKD_CACHE_DIR"):
+        return Path(named)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("edgekd"))
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of the packages that a result depends on."""
+    return {package: version(package) for package in PACKAGES}
+
+
+@functools.cache
+def code_digest(module: str) -> str:
+    """SHA-256 over the syntax trees of a module and of every edgekd module it imports, directly or not.
+
+    Comments, docstrings and layout do not count: what cannot change a result does not throw it away.
+    """
+    modules: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in modules:
+            continue
+        tree = _syntax_tree(name)
+        modules[name] = ast.dump(_without_docstrings(tree))
+        waiting += imported_modules(name, tree)
+    return hashlib.sha256(canonical_json(modules).encode()).hexdigest()
+
+
+def imported_modules(name: str, tree: ast.Module) -> list[str]:
+    """Names of the edgekd modules that a syntax tree imports anywhere, packages' ``__init__`` included."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return sorted(part for part in found if part.split(".")[0] == "edgekd" and part != name and _is_module(part))
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except ModuleNotFoundError:  # "edgekd.errors.DataError": the parent is no package
+        return False
+
+
+def _syntax_tree(name: str) -> ast.Module:
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(name)
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return tree

@@ -1,0 +1,262 @@
+"""The command line. Heavy imports stay inside the commands, so that ``edgekd --help`` answers at once."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgekd.errors import EdgekdError
+
+if TYPE_CHECKING:
+    from edgekd.pipeline import Run
+    from edgekd.progress import Progress
+
+EXIT_GATE = 1
+EXIT_INTERRUPTED = 130
+
+
+class _Group(click.Group):
+    """Turns edgekd's errors into one line and their exit code, and names the nearest command for a mistyped one."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except EdgekdError as error:
+            click.echo(f"edgekd: {error}", err=True)
+            context.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("edgekd: interrupted. Finished stages are kept; the same command goes on from there", err=True)
+            context.exit(EXIT_INTERRUPTED)
+
+    def resolve_command(self, context: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError:
+            from edgekd.errors import did_you_mean
+
+            names = self.list_commands(context)
+            raise click.UsageError(f'unknown command "{args[0]}"{did_you_mean(args[0], names)}') from None
+
+
+def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        import edgekd
+
+        click.echo(f"edgekd {edgekd.__version__}")
+        context.exit()
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
+def main() -> None:
+    """From labelled medical images to a small, proven .tflite in one command.
+
+    Exit codes: 0 built and every gate held; 1 a gate fell short; 2 the input was wrong; 3 the environment lacks
+    something; 130 interrupted.
+    """
+
+
+@main.command()
+@click.argument("recipe", required=False)
+@click.option("--data", metavar="NAME|PATH", help="Data set by name, class folder, or NPZ file.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder. Default: edgekd-out/<recipe>.")
+@click.option(
+    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe key: --set distill.temperature=2."
+)
+@click.option("--seed", type=int, help="Seed of weights, order and views.")
+@click.option("--until", metavar="STAGE", help="Stop after this stage.")
+@click.option("--dry-run", is_flag=True, help="Say what would run, and what is cached; build nothing.")
+@click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
+@click.option("--quiet", "-q", is_flag=True, help="Warnings and errors only.")
+def build(
+    recipe: str | None,
+    data: str | None,
+    out: Path | None,
+    settings: tuple[str, ...],
+    seed: int | None,
+    until: str | None,
+    dry_run: bool,
+    cache_dir: Path | None,
+    quiet: bool,
+) -> None:
+    """Build RECIPE: train, distil, prune, quantize, verify, measure, report.
+
+    RECIPE is a built-in name (quickstart, default, pneumoniamnist, cifar100) or a TOML file. Without it: quickstart,
+    on drawn blood cells; or default, where --data is given.
+    """
+    from edgekd import api
+
+    progress = _start_output(quiet)
+    overrides = api.parse_overrides(settings)
+    if dry_run:
+        _print_plan(api.load_recipe(recipe, data=data, overrides=overrides, seed=seed), cache_dir, until)
+        return
+    run = api.build(
+        recipe,
+        data=data,
+        out=out,
+        overrides=overrides,
+        seed=seed,
+        until=until,
+        cache_dir=cache_dir,
+        progress=progress,
+    )
+    _print_run(run)
+    if not run.held:
+        raise click.exceptions.Exit(EXIT_GATE)
+
+
+@main.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MODEL.tflite...")
+@click.option("--target", default="host", show_default=True, help="Device profile: threads, kernels, pinning.")
+@click.option(
+    "--processes", default=5, show_default=True, type=click.IntRange(1, 1000), help="Fresh processes per model."
+)
+@click.option(
+    "--runs", default=100, show_default=True, type=click.IntRange(10, 1_000_000), help="Timed inferences per process."
+)
+@click.option(
+    "--warmup-runs", default=20, show_default=True, type=click.IntRange(1, 100_000), help="Untimed inferences first."
+)
+@click.option("--seed", default=0, show_default=True, type=int, help="Seed of the order and of made-up input.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+def benchmark(
+    models: tuple[Path, ...], target: str, processes: int, runs: int, warmup_runs: int, seed: int, as_json: bool
+) -> None:
+    """Time .tflite files on this machine, interleaved, each in fresh processes."""
+    import json
+    import tempfile
+
+    from edgekd.errors import ModelError
+    from edgekd.recipe import Benchmark
+    from edgekd.stages.benchmark import benchmark as measure
+
+    progress = _start_output(quiet=False)
+    for path in models:
+        if not path.is_file():
+            raise ModelError(f'"{path}": no such file; a .tflite file is wanted')
+    config = Benchmark(target=target, num_processes=processes, num_runs=runs, warmup_runs=warmup_runs)
+    with tempfile.TemporaryDirectory() as folder:
+        facts = measure(_names(models), None, config, Path(folder), seed=seed, progress=progress).facts
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    rows = []
+    for name, figures in facts["models"].items():
+        for latency in figures["latency"]:
+            rows.append(
+                [
+                    name,
+                    *(_number(latency[key], 3) for key in ("p50_ms", "p90_ms", "p99_ms", "init_ms")),
+                    f"{figures['peak_rss_bytes'] / 2**20:.0f}",
+                ]
+            )
+    _print_table(["model", "p50 ms", "p90 ms", "p99 ms", "init ms", "peak MiB"], rows)
+    for message in facts["warnings"]:
+        click.echo(f"note: {message}", err=True)
+
+
+def _names(paths: Sequence[Path]) -> dict[str, Path]:
+    """Name each file by its stem, or by its path where two stems are equal."""
+    stems = [path.stem for path in paths]
+    return {path.stem if stems.count(path.stem) == 1 else str(path): path for path in paths}
+
+
+def _start_output(quiet: bool) -> Progress:
+    """Send logs to stderr; return a bar for terminals and plain lines for anything else."""
+    from edgekd.progress import BarProgress, LineProgress, Progress
+
+    handler: logging.Handler
+    terminal = sys.stderr.isatty()
+    if terminal:
+        from rich.console import Console
+        from rich.logging import RichHandler
+
+        handler = RichHandler(
+            console=Console(stderr=True), show_path=False, show_level=False, omit_repeated_times=False
+        )
+        handler.setFormatter(logging.Formatter("%(message)s"))
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger = logging.getLogger("edgekd")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    if quiet:
+        return Progress()
+    return BarProgress() if terminal else LineProgress()
+
+
+def _print_plan(recipe: Any, cache_dir: Path | None, until: str | None) -> None:
+    from edgekd.cache import Cache, default_root
+    from edgekd.pipeline import plan
+
+    resolved, stages = plan(recipe, cache=Cache(cache_dir or default_root()), until=until)
+    click.echo(
+        f"recipe {resolved.name}: images of {resolved.data.image_size} pixels, teacher {resolved.teacher.model}, student "
+        f"{resolved.distill.student} {resolved.distill.width_multiplier:g}, seed {resolved.seed}, "
+        f"{resolved.num_threads} threads"
+    )
+    for name, cached in stages:
+        click.echo(f"  {name:15} {'cached' if cached else 'to run'}")
+
+
+def _print_run(run: Run) -> None:
+    if run.report is None:
+        click.echo(f"stopped after {run.stages[-1].name}; models so far: {run.path / 'models'}")
+        return
+    from edgekd.stages.report import summary_rows
+
+    columns: list[tuple[str, str, Callable[[Any], str]]] = [
+        ("model", "model", str),
+        ("KiB", "kib", lambda value: _number(value, 0)),
+        ("gzip KiB", "gzip_kib", lambda value: _number(value, 0)),
+        ("top-1", "top1", lambda value: _number(value, 3)),
+        ("AUC", "auc", lambda value: _number(value, 3)),
+        ("p50 ms", "p50_ms", lambda value: _number(value, 3)),
+        ("times smaller", "times_smaller", lambda value: _number(value, 1)),
+        ("times faster", "times_faster", lambda value: _number(value, 1)),
+    ]
+    rows = [[show(row[key]) for _, key, show in columns] for row in summary_rows(run.report)]
+    dataset = run.report["dataset"]
+    _print_table(
+        [title for title, _, _ in columns],
+        rows,
+        title=f"{dataset['name']}, test split, n = {dataset['num_test']}, seed {run.report['seed']}; against teacher_fp32",
+    )
+    for claim in run.report["claims"]:
+        click.echo(f"{claim['verdict']}: {claim['text']}")
+    for gate in run.report["gates"]:
+        click.echo(
+            f"gate {gate['id']}: {'held' if gate['held'] else 'FELL SHORT'}, {gate['measured']} against {gate['limit']}"
+        )
+    click.echo(f"report: {run.path / 'report.html'}")
+    click.echo(f"bundle: {run.path / 'bundle'}")
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE)
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 160
+    console.print(table)

@@ -1,0 +1,80 @@
+"""Every error that edgekd raises on purpose.
+
+::
+
+    EdgekdError                 exit code
+    |-- UserError                   2      the user's input is wrong; nothing was written over
+    |   |-- RecipeError                    an unknown key, a value out of range, a missing recipe
+    |   |-- DataError                      images, labels, archives, downloads
+    |   |-- ModelError                     a model file or a model name that cannot be used
+    |   `-- OutputError                    a folder that cannot be written, a full disk
+    |-- ConversionError             1      the converter did not give what was asked for
+    |-- TrainingError               1      a loss that is not a number, a collapse
+    |-- BenchmarkError              1      a measuring process died or answered nonsense
+    `-- MissingRequirementError     3      the environment lacks a package, a tool or a kernel
+
+A message names the thing, says what is allowed and what to do next, in one line.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgekdError(Exception):
+    """Base of all; ``exit_code`` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class UserError(EdgekdError):
+    """The input is wrong and the user can mend it."""
+
+    exit_code = 2
+
+
+class RecipeError(UserError):
+    """A recipe that cannot be used as written."""
+
+
+class DataError(UserError):
+    """Images or labels that cannot be read, or a data set that cannot be had."""
+
+
+class ModelError(UserError):
+    """A model file or model name that cannot be used."""
+
+
+class OutputError(UserError):
+    """A place that cannot be written to."""
+
+
+class ConversionError(EdgekdError):
+    """The TensorFlow Lite converter gave something else than what was asked for."""
+
+
+class TrainingError(EdgekdError):
+    """Training cannot go on."""
+
+
+class BenchmarkError(EdgekdError):
+    """A measurement failed."""
+
+
+class MissingRequirementError(EdgekdError):
+    """The environment lacks something."""
+
+    exit_code = 3
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``'; did you mean "x"?'`` for the nearest known name, or the list of known names.
+
+    Meant to be appended to a message that names the unknown thing.
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f'; did you mean "{near[0]}"?'
+    return f"; known: {', '.join(names)}" if names else ""

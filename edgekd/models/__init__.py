@@ -1,0 +1,11 @@
+"""The networks: teachers that know, and students that ship.
+
+Every builder returns a flat functional Keras model from RGB pixels (float32, 0..255, shape ``(n, s, s, 3)``) to logits
+``(n, K)``. Normalisation is inside the graph, so that there is one input convention everywhere. Layers carry names of
+their own, so that a model's digest does not depend on what was built before it.
+"""
+
+from edgekd.models.students import STUDENTS, build_student
+from edgekd.models.teachers import TEACHERS, build_teacher
+
+__all__ = ["STUDENTS", "TEACHERS", "build_student", "build_teacher"]

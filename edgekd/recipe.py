@@ -1,0 +1,454 @@
+"""A recipe: one frozen dataclass per stage, read from TOML and validated once.
+
+Every key is optional but the data set. Unknown keys, wrong types and values out of range raise
+:class:`~edgekd.errors.RecipeError` with the dotted key, the value, what is allowed and the nearest known name.
+A value of 0 that is documented as "chosen from the data" is filled in by :func:`sized_to` before the first stage runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+from edgekd.errors import RecipeError, did_you_mean
+
+DATA_TASKS = ("multi-class", "binary")
+
+
+def option(
+    default: Any,
+    doc: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    choices: tuple[str, ...] | None = None,
+) -> Any:
+    """Declare a recipe key: its default, its documentation and what is allowed.
+
+    Args:
+        default: the value when the recipe does not name the key.
+        doc: what it does, with the unit.
+        minimum, maximum: closed bounds of a number (of every element of a list, of every value of a table).
+        above, below: open bounds.
+        choices: the allowed strings.
+    """
+    metadata = dict(doc=doc, minimum=minimum, maximum=maximum, above=above, below=below, choices=choices)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Random views of a training image; a view is a pure function of (seed, sample, view number)."""
+
+    horizontal_flip: bool = option(False, "mirror left and right in half of the views")
+    vertical_flip: bool = option(False, "mirror top and bottom in half of the views")
+    max_shift: float = option(0.0, "largest shift along each axis, as a fraction of the side", minimum=0, maximum=0.5)
+    max_rotation: float = option(0.0, "largest rotation, in degrees", minimum=0, maximum=180)
+    max_zoom: float = option(0.0, "largest zoom in or out, as a fraction", minimum=0, maximum=0.5)
+    max_brightness: float = option(0.0, "largest change of brightness, as a fraction of 255", minimum=0, maximum=0.5)
+    max_contrast: float = option(0.0, "largest change of contrast, as a fraction", minimum=0, maximum=0.9)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network's weights are fitted."""
+
+    epochs: int = option(0, "passes over the training images; 0: chosen from the data", minimum=0, maximum=10_000)
+    batch_size: int = option(128, "images per step", minimum=1, maximum=65_536)
+    optimizer: str = option("sgd", "sgd (Nesterov momentum 0.9) or adamw", choices=("sgd", "adamw"))
+    learning_rate: float = option(0.05, "learning rate at its peak", above=0, maximum=10)
+    schedule: str = option(
+        "cosine",
+        "course of the learning rate after warm-up: cosine (to 0), step (times step_factor at step_epochs), constant",
+        choices=("cosine", "step", "constant"),
+    )
+    step_epochs: tuple[int, ...] = option((), "epochs at which schedule = step multiplies", minimum=1)
+    step_factor: float = option(0.1, "factor of schedule = step", above=0, maximum=1)
+    warmup_epochs: float = option(1.0, "epochs over which the learning rate rises from 0", minimum=0)
+    weight_decay: float = option(
+        5e-4, "decoupled weight decay of kernels, per unit of learning rate", minimum=0, maximum=1
+    )
+    label_smoothing: float = option(
+        0.0, "mass moved from the true class to the uniform distribution", minimum=0, below=1
+    )
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images, and how they become the model's input."""
+
+    name: str = option("", "a data set known by name (see the README); empty: own data at path")
+    path: str = option("", "a class folder or an NPZ file in MedMNIST layout; with a name: its file, already here")
+    image_size: int = option(
+        0, "side of the model's square input, in pixels; 0: chosen from the data", minimum=0, maximum=1024
+    )
+    resize: str = option(
+        "stretch", "how an image meets the square: stretch or center_crop", choices=("stretch", "center_crop")
+    )
+    num_calibration_samples: int = option(256, "training images that calibrate INT8", minimum=2, maximum=100_000)
+    val_fraction: float = option(
+        0.15, "share taken for validation where the data has no such split", above=0, below=0.5
+    )
+    test_fraction: float = option(0.15, "share taken for the test where the data has no such split", above=0, below=0.5)
+    split_seed: int = option(0, "seed of those splits and of the choice of calibration images", minimum=0)
+    skip_unreadable: bool = option(False, "go on without unreadable files; the report counts them")
+    licence: str = option("", "licence of own data, for the report and the manifest")
+    source: str = option("", "where own data comes from, for the report and the manifest")
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The large model whose knowledge is distilled."""
+
+    model: str = option("resnet_small", "architecture by name: resnet50 or resnet_small")
+    weights: str = option(
+        "none", "none, imagenet (resnet50 alone; downloads), or the path of a weights file of the backbone"
+    )
+    training: Training = field(default_factory=Training)
+    views: Views = field(default_factory=Views)
+
+
+@dataclass(frozen=True)
+class Distill:
+    """Knowledge distillation (Hinton et al. 2015) into a student.
+
+    loss = w * cross_entropy(labels, student) + (1 - w) * T**2 * KL(softmax(teacher / T) || softmax(student / T)), with
+    w = hard_loss_weight and T = temperature.
+    """
+
+    student: str = option("mobilenet_v2", "architecture by name: mobilenet_v2")
+    width_multiplier: float = option(
+        0.35, "width of every layer against the published architecture", above=0, maximum=2
+    )
+    temperature: float = option(4.0, "softens both distributions", above=0, maximum=100)
+    hard_loss_weight: float = option(
+        0.1, "share of the loss on the labels; 1 trains the student without the teacher", minimum=0, maximum=1
+    )
+    num_views: int = option(8, "views of each image for which the teacher's logits are stored", minimum=1, maximum=1024)
+    train_alone: bool = option(
+        False, "train the same student for as many steps without the teacher too, for comparison"
+    )
+    finetune_epochs: int = option(
+        0, "epochs on the labels alone at the end, kept where val improves", minimum=0, maximum=10_000
+    )
+    finetune_learning_rate: float = option(0.001, "learning rate of those epochs", above=0, maximum=10)
+    training: Training = field(default_factory=Training)
+    views: Views = field(default_factory=Views)
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Magnitude pruning with the distillation loss kept (Zhu and Gupta 2017)."""
+
+    method: str = option("none", "none, or weight: single weights become zero", choices=("none", "weight"))
+    initial_sparsity: float = option(0.0, "fraction of zeros at the first pruning step", minimum=0, below=1)
+    final_sparsity: float = option(0.5, "fraction of zeros at the end", minimum=0, below=1)
+    end_fraction: float = option(
+        0.6, "share of the steps after which the final sparsity is reached; the rest heals", above=0, maximum=1
+    )
+    frequency: int = option(20, "steps between two updates of the masks", minimum=1)
+    training: Training = field(default_factory=lambda: Training(learning_rate=0.01, warmup_epochs=0.0))
+
+
+VARIANTS = ("fp32", "fp16", "dynamic", "int8", "int8_io")
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Post-training conversion to TensorFlow Lite."""
+
+    variants: tuple[str, ...] = option(
+        VARIANTS, "files to write; int8 is the one that is shipped and always there", choices=VARIANTS
+    )
+    fit_temperature: bool = option(True, "fit a temperature to val and bake it into the last layer (Guo et al. 2017)")
+
+
+@dataclass(frozen=True)
+class Verify:
+    """What is proved about the shipped bytes."""
+
+    margin_pp: float = option(
+        2.0, "largest loss of accuracy that still counts as none, in percentage points", above=0, maximum=100
+    )
+    num_bootstrap: int = option(2000, "resamplings behind an interval", minimum=200, maximum=1_000_000)
+
+
+@dataclass(frozen=True)
+class Gates:
+    """Limits, decided on val, that the shipped model must hold; build ends with 1 when one falls short."""
+
+    max_tflite_bytes: int | None = option(None, "largest size of the shipped file, in bytes", minimum=1)
+    max_accuracy_drop_pp: float | None = option(
+        None,
+        "largest fall of top-1 from student_fp32 to the shipped model, in percentage points",
+        minimum=0,
+        maximum=100,
+    )
+    min_top1: float | None = option(None, "least top-1 of the shipped model", minimum=0, maximum=1)
+    min_auc: float | None = option(None, "least AUC of the shipped model", minimum=0, maximum=1)
+    min_recall: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={"doc": "least recall of a class, by class name", "minimum": 0, "maximum": 1},
+    )
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """How latency is measured."""
+
+    target: str = option("host", "device profile: threads, kernels and pinning")
+    num_processes: int = option(5, "fresh processes per model", minimum=1, maximum=1000)
+    num_runs: int = option(100, "timed inferences per process", minimum=10, maximum=1_000_000)
+    warmup_runs: int = option(20, "inferences before the first timed one, in each process", minimum=1, maximum=100_000)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """The drop-in asset."""
+
+    num_golden: int = option(8, "golden input tensors", minimum=8, maximum=16)
+    min_confidence: float = option(0.0, "below this probability the app says low confidence", minimum=0, maximum=1)
+    intended_use: str = option(
+        "Demonstration only. Not a medical device. Not for diagnosis.", "text shown by the report and the app"
+    )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole build."""
+
+    name: str = option("", "name of the recipe; names the run folder")
+    seed: int = option(0, "seed of weights, order and views", minimum=0, maximum=2**31 - 1)
+    num_threads: int = option(
+        0, "threads of training; 0: the cores of this machine. Part of the result", minimum=0, maximum=1024
+    )
+    data: Data = field(default_factory=Data)
+    teacher: Teacher = field(default_factory=Teacher)
+    distill: Distill = field(default_factory=Distill)
+    prune: Prune = field(default_factory=Prune)
+    quantize: Quantize = field(default_factory=Quantize)
+    verify: Verify = field(default_factory=Verify)
+    gates: Gates = field(default_factory=Gates)
+    benchmark: Benchmark = field(default_factory=Benchmark)
+    bundle: Bundle = field(default_factory=Bundle)
+
+
+def builtin_names() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("edgekd") / "recipes"
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+    """Read a built-in recipe by name, or a TOML file by path.
+
+    Args:
+        name_or_path: ``"quickstart"``, or ``"my/recipe.toml"``.
+        overrides: dotted keys and their values (``{"distill.temperature": 2.0}``), applied before validation.
+
+    Raises:
+        RecipeError: no such recipe, no TOML, an unknown key, a value that is not allowed.
+    """
+    path = Path(name_or_path)
+    if name_or_path in builtin_names():
+        text = (resources.files("edgekd") / "recipes" / f"{name_or_path}.toml").read_text(encoding="utf-8")
+        default_name = name_or_path
+    elif path.is_dir():
+        raise RecipeError(f'"{name_or_path}" is a folder, not a recipe; did you mean --data {name_or_path}?')
+    elif path.suffix == ".toml" and path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RecipeError(f'recipe "{name_or_path}" cannot be read: {error}') from None
+        default_name = path.stem
+    elif path.is_file():
+        raise RecipeError(f'"{name_or_path}" is no recipe (*.toml); for images did you mean --data {name_or_path}?')
+    elif path.suffix == ".toml":
+        raise RecipeError(f'recipe "{name_or_path}" does not exist; built-in recipes: {", ".join(builtin_names())}')
+    else:
+        raise RecipeError(f'unknown recipe "{name_or_path}"{did_you_mean(name_or_path, builtin_names())}')
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f'recipe "{name_or_path}" is not valid TOML: {error}') from None
+    table.setdefault("name", default_name)
+    for key, value in (overrides or {}).items():
+        _set(table, key, value)
+    return from_table(table)
+
+
+def from_table(table: Mapping[str, Any]) -> Recipe:
+    """Make a validated recipe of nested dictionaries as TOML gives them."""
+    recipe = cast(Recipe, _read_table(Recipe, table, ""))
+    _check_across(recipe)
+    return recipe
+
+
+def to_table(recipe: Any) -> dict[str, Any]:
+    """Nested dictionaries of plain values, every key spelled out; what is not set (None) is left out."""
+    table: dict[str, Any] = {}
+    for item in dataclasses.fields(recipe):
+        value = getattr(recipe, item.name)
+        if dataclasses.is_dataclass(value):
+            table[item.name] = to_table(value)
+        elif isinstance(value, tuple):
+            table[item.name] = list(value)
+        elif isinstance(value, Mapping):
+            table[item.name] = dict(value)
+        elif value is not None:
+            table[item.name] = value
+    return table
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The recipe as TOML text that :func:`load` reads back to an equal recipe."""
+    import tomli_w
+
+    return tomli_w.dumps(to_table(recipe))
+
+
+def parse_value(text: str) -> Any:
+    """Read the right side of ``--set key=value``: a TOML value, or else a plain string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+# A laptop without a GPU trains MobileNetV2 0.35 at about 750 images of 32x32 a second (two cores); these many image
+# presentations are enough for small medical sets to level off and keep a default build within an hour at 64 pixels.
+_AUTO_PRESENTATIONS = {"teacher": 60_000, "distill": 120_000, "prune": 40_000}
+_AUTO_SIDES = (32, 64, 96, 128)
+
+
+def sized_to(recipe: Recipe, *, num_train: int, median_side: int, num_threads: int) -> Recipe:
+    """Fill in what the recipe leaves to the data.
+
+    Image size: the smallest of 32, 64, 96, 128 that is at least 0.75 of the median image side. Epochs: enough that
+    each stage shows a fixed number of images, at least 5 and at most 100 epochs. Batch size: no larger than leaves
+    eight steps an epoch.
+
+    Args:
+        num_train: training images.
+        median_side: median over the images of the shorter side, in pixels.
+        num_threads: threads to use where the recipe says 0.
+    """
+    side = next((side for side in _AUTO_SIDES if side >= 0.75 * median_side), _AUTO_SIDES[-1])
+    data = dataclasses.replace(recipe.data, image_size=recipe.data.image_size or side)
+
+    def sized(training: Training, stage: str) -> Training:
+        epochs = training.epochs or min(100, max(5, round(_AUTO_PRESENTATIONS[stage] / num_train)))
+        return dataclasses.replace(training, epochs=epochs, batch_size=max(1, min(training.batch_size, num_train // 8)))
+
+    return dataclasses.replace(
+        recipe,
+        num_threads=recipe.num_threads or num_threads,
+        data=data,
+        teacher=dataclasses.replace(recipe.teacher, training=sized(recipe.teacher.training, "teacher")),
+        distill=dataclasses.replace(recipe.distill, training=sized(recipe.distill.training, "distill")),
+        prune=dataclasses.replace(recipe.prune, training=sized(recipe.prune.training, "prune")),
+    )
+
+
+def _set(table: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for name in parents:
+        inner = table.setdefault(name, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f'unknown key "{dotted}": "{name}" is a value and holds no keys')
+        table = inner
+    table[last] = value
+
+
+@functools.cache
+def _types(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _read_table(cls: type, table: Any, prefix: str) -> Any:
+    if not isinstance(table, Mapping):
+        raise RecipeError(f'"{prefix.rstrip(".")}" is a table of keys, not {table!r}')
+    known = {item.name: item for item in dataclasses.fields(cls)}
+    for key in table:
+        if key not in known:
+            raise RecipeError(f'unknown key "{prefix}{key}"{did_you_mean(str(key), known)}')
+    values = {}
+    for name, item in known.items():
+        if name in table:
+            values[name] = _read_value(f"{prefix}{name}", table[name], _types(cls)[name], item.metadata)
+    return cls(**values)
+
+
+def _read_value(key: str, value: Any, kind: Any, rules: Mapping[str, Any]) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return _read_table(cast(type, kind), value, f"{key}.")
+    origin = typing.get_origin(kind)
+    if origin is types.UnionType:
+        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
+        origin = typing.get_origin(kind)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise RecipeError(f"{key} = {value!r}: a list is wanted")
+        element = typing.get_args(kind)[0]
+        return tuple(_read_value(key, part, element, rules) for part in value)
+    if origin is not None and issubclass(origin, Mapping):
+        if not isinstance(value, Mapping):
+            raise RecipeError(f"{key} = {value!r}: a table of names and numbers is wanted")
+        element = typing.get_args(kind)[1]
+        return {str(name): _read_value(f'{key}."{name}"', part, element, rules) for name, part in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
+        raise RecipeError(f"{key} = {value!r}: {wanted} is wanted")
+    _check_allowed(key, value, rules)
+    return value
+
+
+def _check_allowed(key: str, value: Any, rules: Mapping[str, Any]) -> None:
+    choices = rules.get("choices")
+    if choices is not None and value not in choices:
+        raise RecipeError(f'{key} = "{value}": allowed: {", ".join(choices)}{_near(value, choices)}')
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        bounds = [
+            ("at least", rules.get("minimum"), lambda bound: value >= bound),
+            ("above", rules.get("above"), lambda bound: value > bound),
+            ("at most", rules.get("maximum"), lambda bound: value <= bound),
+            ("below", rules.get("below"), lambda bound: value < bound),
+        ]
+        # A comparison with NaN is False, so NaN breaks whatever bound there is.
+        if any(bound is not None and not holds(bound) for _, bound, holds in bounds):
+            allowed = " and ".join(f"{word} {bound:g}" for word, bound, _ in bounds if bound is not None)
+            raise RecipeError(f"{key} = {value!r}: allowed: {allowed}")
+
+
+def _near(value: str, choices: tuple[str, ...]) -> str:
+    hint = did_you_mean(value, choices)
+    return hint if hint.startswith("; did") else ""
+
+
+def _check_across(recipe: Recipe) -> None:
+    """Rules that concern more than one key."""
+    if not recipe.data.name and not recipe.data.path:
+        raise RecipeError('data.name = "": name a data set (data.name), or give --data PATH')
+    if recipe.prune.initial_sparsity > recipe.prune.final_sparsity:
+        raise RecipeError(
+            f"prune.initial_sparsity = {recipe.prune.initial_sparsity}: "
+            f"at most prune.final_sparsity, {recipe.prune.final_sparsity}"
+        )
+    if "int8" not in recipe.quantize.variants:
+        raise RecipeError("quantize.variants: int8 is the shipped model and cannot be left out")
+    if recipe.data.val_fraction + recipe.data.test_fraction >= 0.8:
+        raise RecipeError("data.val_fraction + data.test_fraction: below 0.8, so that something is left to train on")
+    if 0 < recipe.data.image_size < 16:
+        raise RecipeError(f"data.image_size = {recipe.data.image_size}: at least 16, or 0 (chosen from the data)")

@@ -1,0 +1,79 @@
+"""Write the .tflite files: the float student, its half-precision and dynamic-range forms, and full-integer INT8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekd import _keras, metrics, tflite
+from edgekd.artifact import Artifact
+from edgekd.data import Dataset
+from edgekd.recipe import Quantize
+from edgekd.training import predict_logits
+
+
+def quantize(
+    data: Artifact,
+    student: Artifact,
+    config: Quantize,
+    out_dir: Path,
+    *,
+    seed: int,
+    steps: Sequence[str],
+    description: str,
+) -> Artifact:
+    """Convert the student once per variant and check that each file is of the type its name says.
+
+    The temperature is fitted to val and folded into the last layer, so that it is inside every variant:
+    ``softmax(z / T) = softmax((W / T) x + b / T)``.
+
+    Args:
+        data: calibration images and val.
+        student: the Keras model.
+        config: which variants.
+        out_dir: where ``student_<variant>.tflite`` go; ``student_int8`` is final, metadata included.
+        seed: resets the global state; the conversion itself draws nothing.
+        steps: what was done to the student so far (``distilled``, ``pruned``), for the entries.
+        description: of the model, for the metadata.
+
+    Raises:
+        ConversionError: a file is not what was asked for.
+    """
+    dataset = Dataset.open(data)
+    _keras.reset(seed)
+    model = _keras.load_model(student.path / "model")
+    temperature = 1.0
+    if config.fit_temperature:
+        temperature = metrics.fit_temperature(predict_logits(model, dataset.val.images), dataset.val.labels)
+        _divide_logits(model, temperature)
+    frozen = tflite.freeze(model)
+    entries = []
+    for variant in config.variants:
+        content = tflite.convert(frozen, variant, representative_images=dataset.calibration_images)
+        if variant == "int8":
+            content = tflite.add_metadata(
+                content,
+                labels=dataset.class_names,
+                name=dataset.facts["name"] or "edgekd",
+                description=description,
+                licence=dataset.facts["licence"],
+            )
+        path = out_dir / f"student_{variant}.tflite"
+        path.write_bytes(content)
+        entry = tflite.describe(
+            path,
+            id=f"student_{variant}",
+            role="student",
+            steps=[*steps, "ptq"] if variant in ("int8", "int8_io", "dynamic") else list(steps),
+            shipped=variant == "int8",
+        )
+        entries.append(entry)
+    return Artifact.seal(out_dir, {"models": entries, "temperature": temperature})
+
+
+def _divide_logits(model: Any, temperature: float) -> None:
+    layer = model.get_layer("logits")
+    layer.set_weights([np.float32(weight / temperature) for weight in layer.get_weights()])

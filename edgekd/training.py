@@ -1,0 +1,292 @@
+"""The training loop that every network here goes through: teacher, student, and student under pruning.
+
+A run is a pure function of (initial weights, data, configuration, seed, thread count): the order of the images is drawn
+from (seed, epoch) and a view from (seed, sample, view), so that a loop that was killed and resumed from its checkpoint
+ends with the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd import losses, metrics
+from edgekd._keras import tf, tf_keras
+from edgekd.data import Dataset, Split
+from edgekd.errors import TrainingError
+from edgekd.progress import Progress
+from edgekd.recipe import Training, Views
+from edgekd.views import ViewParameters, render, view_parameters
+
+Objective = Callable[[Any, Any, Any], Any]
+"""``(labels (n,), logits (n, K), soft_targets (n, K)) -> scalar``"""
+
+MOMENTUM = 0.9
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What pruning does at the three places where tfmot wants to be called in a custom loop."""
+
+    on_start: Callable[[Any], None] = lambda optimizer: None
+    before_step: Callable[[], None] = lambda: None
+    before_evaluation: Callable[[], None] = lambda: None
+
+
+@dataclass
+class _State:
+    """Where a loop stands; all of it goes into the checkpoint."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    best: tuple[float, float] | None = None
+    best_weights: list[NDArray[Any]] = field(default_factory=list)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def fit(
+    model: Any,
+    dataset: Dataset,
+    *,
+    training: Training,
+    views: Views,
+    objective: Objective,
+    seed: int,
+    work: Path,
+    progress: Progress,
+    title: str,
+    soft_targets: NDArray[np.float16] | None = None,
+    hooks: Hooks | None = None,
+    first_epoch_kept: int = 0,
+    keep_initial: bool = False,
+) -> list[dict[str, float]]:
+    """Train ``model`` in place and leave it with the weights of the epoch that was best on val.
+
+    Best is the highest val AUC; the lower val cross-entropy decides between equals.
+
+    Args:
+        model: from pixels to logits.
+        dataset: train is learned from, val chooses; test is not touched.
+        training: how long and how fast.
+        views: random views of the training images.
+        objective: the loss to minimise.
+        seed: of order and views.
+        work: folder of the checkpoint; a finished or broken-off run that is found there is gone on with.
+        progress: where the task is shown.
+        title: of the task.
+        soft_targets: teacher's logits, shape ``(num_views, num_train, K)``; epoch ``e`` shows view ``e % num_views``.
+            Without them every epoch shows a view of its own.
+        hooks: calls that pruning needs.
+        first_epoch_kept: epochs before this one are not candidates (pruning has not reached its sparsity).
+        keep_initial: the weights at the start are a candidate too.
+
+    Returns:
+        One record per epoch: ``{"epoch", "loss", "val_loss", "val_top1", "val_auc"}``.
+
+    Raises:
+        TrainingError: the loss is not a number.
+    """
+    hooks = hooks or Hooks()
+    steps_per_epoch = max(1, len(dataset.train.labels) // training.batch_size)
+    total_steps = training.epochs * steps_per_epoch
+    optimizer = make_optimizer(model, training)
+    state = _State()
+    checkpoint = work / "checkpoint.npz"
+    if checkpoint.exists():
+        state = _restore(checkpoint, model, optimizer)
+    elif keep_initial:
+        score = evaluate(model, dataset.val)
+        state.best, state.best_weights = (score["auc"], -score["loss"]), model.get_weights()
+    hooks.on_start(optimizer)
+    step_function = make_step(model, optimizer, objective)
+    last_saved = time.monotonic()
+    with progress.task(title, total_steps * training.batch_size) as task:
+        task.advance(state.step * training.batch_size)
+        while state.step < total_steps:
+            epoch, position = divmod(state.step, steps_per_epoch)
+            order = epoch_order(seed, epoch, len(dataset.train.labels))
+            indices = np.sort(order[position * training.batch_size :][: training.batch_size])
+            view = epoch if soft_targets is None else epoch % len(soft_targets)
+            batch = make_batch(dataset.train, indices, view, views, seed, soft_targets, dataset.num_classes)
+            hooks.before_step()
+            loss = float(step_function(learning_rate_at(training, state.step, steps_per_epoch), *batch))
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"{title}: the loss is {loss} at step {state.step} of {total_steps}; lower the learning_rate "
+                    f"({training.learning_rate}). The last good checkpoint is kept"
+                )
+            state.step += 1
+            state.loss_sum += loss
+            task.advance(training.batch_size, loss=loss)
+            if position + 1 == steps_per_epoch:
+                hooks.before_evaluation()
+                _end_epoch(model, dataset.val, state, epoch, steps_per_epoch, first_epoch_kept)
+            if state.step == total_steps or time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
+                _save(checkpoint, model, optimizer, state)
+                last_saved = time.monotonic()
+    if state.best_weights:
+        model.set_weights(state.best_weights)
+    return state.history
+
+
+def make_batch(
+    split: Split,
+    indices: NDArray[np.integer],
+    view: int,
+    views: Views,
+    seed: int,
+    soft_targets: NDArray[np.float16] | None,
+    num_classes: int,
+) -> tuple[Any, ...]:
+    """Gather what a step takes: ``(images, transforms, contrast, brightness, labels, soft_targets)``."""
+    parameters: ViewParameters = view_parameters(views, seed, indices, view, split.images.shape[1])
+    soft = np.zeros((len(indices), num_classes), np.float32)
+    if soft_targets is not None:
+        soft = soft_targets[view, indices].astype(np.float32)
+    labels = split.labels[indices]
+    return split.images[indices], parameters.transforms, parameters.contrast, parameters.brightness, labels, soft
+
+
+def make_step(model: Any, optimizer: Any, objective: Objective) -> Callable[..., Any]:
+    """Compile one step of gradient descent.
+
+    Returns:
+        ``step(learning_rate, images, transforms, contrast, brightness, labels, soft_targets) -> loss``.
+    """
+
+    @tf.function(reduce_retracing=True)
+    def step(
+        learning_rate: Any,
+        images: Any,
+        transforms: Any,
+        contrast: Any,
+        brightness: Any,
+        labels: Any,
+        soft_targets: Any,
+    ) -> Any:
+        pixels = render(images, transforms, contrast, brightness)
+        with tf.GradientTape() as tape:
+            loss = objective(labels, model(pixels, training=True), soft_targets)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.learning_rate.assign(learning_rate)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+        return loss
+
+    return lambda learning_rate, *batch: step(tf.constant(learning_rate, tf.float32), *map(tf.convert_to_tensor, batch))
+
+
+def make_optimizer(model: Any, training: Training) -> Any:
+    """SGD with Nesterov momentum or AdamW, built for ``model``; only kernels decay."""
+    options = {
+        "learning_rate": training.learning_rate,
+        "weight_decay": training.weight_decay or None,
+        "jit_compile": False,
+    }
+    if training.optimizer == "sgd":
+        optimizer = tf_keras.optimizers.SGD(momentum=MOMENTUM, nesterov=True, **options)
+    else:
+        optimizer = tf_keras.optimizers.AdamW(**options)
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    optimizer.build(model.trainable_variables)
+    model.optimizer = optimizer  # tfmot reads the step count there
+    return optimizer
+
+
+def learning_rate_at(training: Training, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of a step: linear warm-up, then cosine, steps or constant.
+
+    Cosine: ``0.5 * peak * (1 + cos(pi * t))`` with ``t`` from 0 after the warm-up to 1 at the end (Loshchilov and
+    Hutter 2017).
+    """
+    warmup = min(training.warmup_epochs, training.epochs) * steps_per_epoch
+    if step < warmup:
+        return training.learning_rate * (step + 1) / (warmup + 1)
+    if training.schedule == "cosine":
+        elapsed = (step - warmup) / max(1.0, training.epochs * steps_per_epoch - warmup)
+        return 0.5 * training.learning_rate * (1 + math.cos(math.pi * elapsed))
+    if training.schedule == "step":
+        passed = sum(step >= epoch * steps_per_epoch for epoch in training.step_epochs)
+        return training.learning_rate * float(training.step_factor) ** passed
+    return training.learning_rate
+
+
+def epoch_order(seed: int, epoch: int, num_train: int) -> NDArray[np.int64]:
+    """The order of the training images in an epoch: a permutation drawn from ``(seed, epoch)``."""
+    return np.random.default_rng([seed, epoch]).permutation(num_train)
+
+
+def predict_logits(model: Any, images: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
+    """Logits of unaugmented images, shape ``(n, K)``."""
+    predict = tf.function(lambda pixels: model(tf.cast(pixels, tf.float32), training=False), reduce_retracing=True)
+    starts = range(0, len(images), batch_size)
+    return np.concatenate([predict(tf.constant(images[start : start + batch_size])).numpy() for start in starts])
+
+
+def evaluate(model: Any, split: Split) -> dict[str, float]:
+    """Cross-entropy, top-1 and AUC of a Keras model: ``{"loss", "top1", "auc"}``. Chooses epochs; never reported."""
+    logits = predict_logits(model, split.images)
+    loss = float(losses.cross_entropy(tf.constant(split.labels), tf.constant(logits)))
+    probs = tf.nn.softmax(logits.astype(np.float64)).numpy()
+    return {"loss": loss, "top1": metrics.top1(probs, split.labels), "auc": metrics.auc(probs, split.labels)}
+
+
+def _end_epoch(model: Any, val: Split, state: _State, epoch: int, steps_per_epoch: int, first_epoch_kept: int) -> None:
+    score = evaluate(model, val)
+    state.history.append(
+        {
+            "epoch": epoch,
+            "loss": state.loss_sum / steps_per_epoch,
+            "val_loss": score["loss"],
+            "val_top1": score["top1"],
+            "val_auc": score["auc"],
+        }
+    )
+    state.loss_sum = 0.0
+    rank = (score["auc"], -score["loss"])
+    if epoch >= first_epoch_kept and (state.best is None or rank > state.best):
+        state.best, state.best_weights = rank, model.get_weights()
+
+
+def _save(path: Path, model: Any, optimizer: Any, state: _State) -> None:
+    groups = {
+        "model": model.get_weights(),
+        "optimizer": [variable.numpy() for variable in optimizer.variables],
+        "best": state.best_weights,
+    }
+    arrays = {
+        f"{group}/{index:05d}": array
+        for group, group_arrays in groups.items()
+        for index, array in enumerate(group_arrays)
+    }
+    facts = {"step": state.step, "loss_sum": state.loss_sum, "best": state.best, "history": state.history}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, state=np.frombuffer(json.dumps(facts).encode(), np.uint8), **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _restore(path: Path, model: Any, optimizer: Any) -> _State:
+    with np.load(path, allow_pickle=False) as archive:
+        groups: dict[str, list[NDArray[Any]]] = {"model": [], "optimizer": [], "best": []}
+        for name in sorted(archive.files):
+            if name != "state":
+                groups[name.split("/")[0]].append(archive[name])
+        facts = json.loads(archive["state"].tobytes())
+    model.set_weights(groups["model"])
+    for variable, value in zip(optimizer.variables, groups["optimizer"], strict=True):
+        variable.assign(value)
+    best = None if facts["best"] is None else (facts["best"][0], facts["best"][1])
+    return _State(facts["step"], facts["loss_sum"], best, groups["best"], facts["history"])
