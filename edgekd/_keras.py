@@ -26,6 +26,9 @@ with nullcontext() if _user_wants_log else quiet_native_stderr():
     import tensorflow as tf
     import tf_keras
 
+if not _user_wants_log:
+    tf.get_logger().setLevel("ERROR")
+
 __all__ = ["load_model", "reset", "save_model", "set_determinism", "tf", "tf_keras", "tfmot"]
 
 ARCHITECTURE_FILE = "architecture.json"

@@ -201,8 +201,8 @@ def _print_plan(recipe: Any, cache_dir: Path | None, until: str | None) -> None:
 
     resolved, stages = plan(recipe, cache=Cache(cache_dir or default_root()), until=until)
     click.echo(
-        f"recipe {resolved.name}: images of {resolved.data.image_size} pixels, teacher {resolved.teacher.model}, student "
-        f"{resolved.distill.student} {resolved.distill.width_multiplier:g}, seed {resolved.seed}, "
+        f"recipe {resolved.name}: images of {resolved.data.image_size} pixels, teacher {resolved.teacher.model}, "
+        f"student {resolved.distill.student} {resolved.distill.width_multiplier:g}, seed {resolved.seed}, "
         f"{resolved.num_threads} threads"
     )
     for name, cached in stages:
@@ -226,11 +226,11 @@ def _print_run(run: Run) -> None:
         ("times faster", "times_faster", lambda value: _number(value, 1)),
     ]
     rows = [[show(row[key]) for _, key, show in columns] for row in summary_rows(run.report)]
-    dataset = run.report["dataset"]
+    dataset, seed = run.report["dataset"], run.report["seed"]
     _print_table(
         [title for title, _, _ in columns],
         rows,
-        title=f"{dataset['name']}, test split, n = {dataset['num_test']}, seed {run.report['seed']}; against teacher_fp32",
+        title=f"{dataset['name']}, test split, n = {dataset['num_test']}, seed {seed}; against teacher_fp32",
     )
     for claim in run.report["claims"]:
         click.echo(f"{claim['verdict']}: {claim['text']}")

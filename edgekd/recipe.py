@@ -42,8 +42,8 @@ def option(
         above, below: open bounds.
         choices: the allowed strings.
     """
-    metadata = dict(doc=doc, minimum=minimum, maximum=maximum, above=above, below=below, choices=choices)
-    return field(default=default, metadata=metadata)
+    rules = {"minimum": minimum, "maximum": maximum, "above": above, "below": below, "choices": choices}
+    return field(default=default, metadata={"doc": doc, **rules})
 
 
 @dataclass(frozen=True)

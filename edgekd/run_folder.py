@@ -40,9 +40,7 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             if any(path.iterdir()) and not is_run(path):
-                raise OutputError(
-                    f'"{path}" is not an edgekd run and is left alone; name a new folder with --out'
-                )
+                raise OutputError(f'"{path}" is not an edgekd run and is left alone; name a new folder with --out')
             for left in path.glob(".staging-*"):
                 shutil.rmtree(left, ignore_errors=True)
             self.staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=path))

@@ -8,9 +8,11 @@ ends with the same bytes as one that was not.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,8 +29,13 @@ from edgekd.progress import Progress
 from edgekd.recipe import Training, Views
 from edgekd.views import ViewParameters, render, view_parameters
 
+logger = logging.getLogger("edgekd")
+
 Objective = Callable[[Any, Any, Any], Any]
 """``(labels (n,), logits (n, K), soft_targets (n, K)) -> scalar``"""
+
+Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""``images (n, h, w, c) -> logits (n, K)``"""
 
 MOMENTUM = 0.9
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -100,12 +107,14 @@ def fit(
     steps_per_epoch = max(1, len(dataset.train.labels) // training.batch_size)
     total_steps = training.epochs * steps_per_epoch
     optimizer = make_optimizer(model, training)
+    predict = make_predict(model)
     state = _State()
     checkpoint = work / "checkpoint.npz"
-    if checkpoint.exists():
-        state = _restore(checkpoint, model, optimizer)
+    restored = _restore(checkpoint, model, optimizer) if checkpoint.exists() else None
+    if restored:
+        state = restored
     elif keep_initial:
-        score = evaluate(model, dataset.val)
+        score = evaluate(predict, dataset.val)
         state.best, state.best_weights = (score["auc"], -score["loss"]), model.get_weights()
     hooks.on_start(optimizer)
     step_function = make_step(model, optimizer, objective)
@@ -128,10 +137,11 @@ def fit(
             state.step += 1
             state.loss_sum += loss
             task.advance(training.batch_size, loss=loss)
-            if position + 1 == steps_per_epoch:
+            epoch_ends = position + 1 == steps_per_epoch
+            if epoch_ends:
                 hooks.before_evaluation()
-                _end_epoch(model, dataset.val, state, epoch, steps_per_epoch, first_epoch_kept)
-            if state.step == total_steps or time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
+                _end_epoch(model, evaluate(predict, dataset.val), state, epoch, steps_per_epoch, first_epoch_kept)
+            if epoch_ends or time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
                 _save(checkpoint, model, optimizer, state)
                 last_saved = time.monotonic()
     if state.best_weights:
@@ -164,7 +174,6 @@ def make_step(model: Any, optimizer: Any, objective: Objective) -> Callable[...,
         ``step(learning_rate, images, transforms, contrast, brightness, labels, soft_targets) -> loss``.
     """
 
-    @tf.function(reduce_retracing=True)
     def step(
         learning_rate: Any,
         images: Any,
@@ -182,7 +191,10 @@ def make_step(model: Any, optimizer: Any, objective: Objective) -> Callable[...,
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss
 
-    return lambda learning_rate, *batch: step(tf.constant(learning_rate, tf.float32), *map(tf.convert_to_tensor, batch))
+    compiled = tf.function(step, reduce_retracing=True)
+    return lambda learning_rate, *batch: compiled(
+        tf.constant(learning_rate, tf.float32), *map(tf.convert_to_tensor, batch)
+    )
 
 
 def make_optimizer(model: Any, training: Training) -> Any:
@@ -225,23 +237,28 @@ def epoch_order(seed: int, epoch: int, num_train: int) -> NDArray[np.int64]:
     return np.random.default_rng([seed, epoch]).permutation(num_train)
 
 
-def predict_logits(model: Any, images: NDArray[np.uint8], batch_size: int = 256) -> NDArray[np.float32]:
-    """Logits of unaugmented images, shape ``(n, K)``."""
-    predict = tf.function(lambda pixels: model(tf.cast(pixels, tf.float32), training=False), reduce_retracing=True)
-    starts = range(0, len(images), batch_size)
-    return np.concatenate([predict(tf.constant(images[start : start + batch_size])).numpy() for start in starts])
+def make_predict(model: Any, batch_size: int = 256) -> Predict:
+    """Compile ``predict(images uint8 (n, h, w, c)) -> logits float32 (n, K)``; no augmentation, no training mode."""
+    compiled = tf.function(lambda pixels: model(tf.cast(pixels, tf.float32), training=False), reduce_retracing=True)
+
+    def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        starts = range(0, len(images), batch_size)
+        return np.concatenate([compiled(tf.constant(images[start : start + batch_size])).numpy() for start in starts])
+
+    return predict
 
 
-def evaluate(model: Any, split: Split) -> dict[str, float]:
+def evaluate(predict: Predict, split: Split) -> dict[str, float]:
     """Cross-entropy, top-1 and AUC of a Keras model: ``{"loss", "top1", "auc"}``. Chooses epochs; never reported."""
-    logits = predict_logits(model, split.images)
+    logits = predict(split.images)
     loss = float(losses.cross_entropy(tf.constant(split.labels), tf.constant(logits)))
     probs = tf.nn.softmax(logits.astype(np.float64)).numpy()
     return {"loss": loss, "top1": metrics.top1(probs, split.labels), "auc": metrics.auc(probs, split.labels)}
 
 
-def _end_epoch(model: Any, val: Split, state: _State, epoch: int, steps_per_epoch: int, first_epoch_kept: int) -> None:
-    score = evaluate(model, val)
+def _end_epoch(
+    model: Any, score: dict[str, float], state: _State, epoch: int, steps_per_epoch: int, first_epoch_kept: int
+) -> None:
     state.history.append(
         {
             "epoch": epoch,
@@ -278,13 +295,18 @@ def _save(path: Path, model: Any, optimizer: Any, state: _State) -> None:
     temporary.replace(path)
 
 
-def _restore(path: Path, model: Any, optimizer: Any) -> _State:
-    with np.load(path, allow_pickle=False) as archive:
-        groups: dict[str, list[NDArray[Any]]] = {"model": [], "optimizer": [], "best": []}
-        for name in sorted(archive.files):
-            if name != "state":
-                groups[name.split("/")[0]].append(archive[name])
-        facts = json.loads(archive["state"].tobytes())
+def _restore(path: Path, model: Any, optimizer: Any) -> _State | None:
+    """Read a checkpoint back; a damaged one is a warning, and training starts anew."""
+    groups: dict[str, list[NDArray[Any]]] = {"model": [], "optimizer": [], "best": []}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for name in sorted(archive.files):
+                if name != "state":
+                    groups[name.split("/")[0]].append(archive[name])
+            facts = json.loads(archive["state"].tobytes())
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        logger.warning(f"a checkpoint is damaged and its training starts anew: {error}")
+        return None
     model.set_weights(groups["model"])
     for variable, value in zip(optimizer.variables, groups["optimizer"], strict=True):
         variable.assign(value)

@@ -85,7 +85,9 @@ def _imagenet_input(pixels: Any) -> Any:
 def _set_imagenet_input(layer: Any) -> None:
     import numpy as np
 
-    layer.set_weights([np.eye(3, dtype=np.float32)[::-1].reshape(1, 1, 3, 3), -np.float32(_IMAGENET_MEAN_BGR)])
+    layer.set_weights(
+        [np.eye(3, dtype=np.float32)[::-1].reshape(1, 1, 3, 3), -np.array(_IMAGENET_MEAN_BGR, np.float32)]
+    )
 
 
 @TEACHERS.register("resnet_small")

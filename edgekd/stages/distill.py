@@ -13,7 +13,7 @@ from edgekd.data import Dataset
 from edgekd.models import build_student
 from edgekd.progress import Progress
 from edgekd.recipe import Distill
-from edgekd.training import Objective, evaluate, fit
+from edgekd.training import Objective, evaluate, fit, make_predict
 
 LOGITS_FILE = "logits.npy"
 
@@ -73,7 +73,9 @@ def distill(
         path = out_dir / "student_alone_fp32.tflite"
         path.write_bytes(tflite.convert(tflite.freeze(model), "fp32"))
         entries.append(tflite.describe(path, id="student_alone_fp32", role="student", steps=[], shipped=False))
-    return Artifact.seal(out_dir, {"models": entries, "history": history, "val": evaluate(model, dataset.val)})
+    return Artifact.seal(
+        out_dir, {"models": entries, "history": history, "val": evaluate(make_predict(model), dataset.val)}
+    )
 
 
 def _objective(config: Distill, *, alone: bool) -> Objective:

@@ -13,7 +13,7 @@ from edgekd.data import Dataset
 from edgekd.errors import TrainingError
 from edgekd.progress import Progress
 from edgekd.recipe import Prune, Views
-from edgekd.training import Hooks, evaluate, fit
+from edgekd.training import Hooks, evaluate, fit, make_predict
 
 LOGITS_FILE = "logits.npy"
 TOLERANCE = 0.01
@@ -54,9 +54,7 @@ def prune(
         end_step=max(1, end_step),
         frequency=min(config.frequency, max(1, end_step)),
     )
-    model = tfmot.sparsity.keras.prune_low_magnitude(
-        _keras.load_model(student.path / "model"), pruning_schedule=schedule
-    )
+    model = _wrap(_keras.load_model(student.path / "model"), tfmot, schedule)
     history = fit(
         model,
         dataset,
@@ -85,8 +83,24 @@ def prune(
             "raise prune.training.epochs or lower prune.frequency"
         )
     _keras.save_model(stripped, out_dir / "model")
-    facts = {"history": history, "measured_sparsity": sparsity, "val": evaluate(stripped, dataset.val)}
+    facts = {"history": history, "measured_sparsity": sparsity, "val": evaluate(make_predict(stripped), dataset.val)}
     return Artifact.seal(out_dir, facts)
+
+
+def _wrap(model: Any, tfmot: Any, schedule: Any) -> Any:
+    """Put tfmot's wrapper around every layer that is pruned; the others stay as they are, weights and all."""
+
+    def wrapped(layer: Any) -> Any:
+        return (
+            tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule) if _is_pruned(layer) else layer
+        )
+
+    return _keras.tf_keras.models.clone_model(model, clone_function=wrapped)
+
+
+def _is_pruned(layer: Any) -> bool:
+    layers = _keras.tf_keras.layers
+    return isinstance(layer, (layers.Conv2D, layers.Dense)) and not isinstance(layer, layers.DepthwiseConv2D)
 
 
 def _pruning_hooks(model: Any, tfmot: Any) -> Hooks:
@@ -102,10 +116,5 @@ def _pruning_hooks(model: Any, tfmot: Any) -> Hooks:
 
 def measured_sparsity(model: Any) -> float:
     """Fraction of zeros among the weights that pruning touches: kernels of convolutions and dense layers."""
-    layers = _keras.tf_keras.layers
-    kernels = [
-        layer.kernel.numpy()
-        for layer in model.layers
-        if isinstance(layer, (layers.Conv2D, layers.Dense)) and not isinstance(layer, layers.DepthwiseConv2D)
-    ]
+    kernels = [layer.kernel.numpy() for layer in model.layers if _is_pruned(layer)]
     return float(sum(np.sum(kernel == 0) for kernel in kernels) / sum(kernel.size for kernel in kernels))

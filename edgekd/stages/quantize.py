@@ -12,7 +12,7 @@ from edgekd import _keras, metrics, tflite
 from edgekd.artifact import Artifact
 from edgekd.data import Dataset
 from edgekd.recipe import Quantize
-from edgekd.training import predict_logits
+from edgekd.training import make_predict
 
 
 def quantize(
@@ -47,7 +47,7 @@ def quantize(
     model = _keras.load_model(student.path / "model")
     temperature = 1.0
     if config.fit_temperature:
-        temperature = metrics.fit_temperature(predict_logits(model, dataset.val.images), dataset.val.labels)
+        temperature = metrics.fit_temperature(make_predict(model)(dataset.val.images), dataset.val.labels)
         _divide_logits(model, temperature)
     frozen = tflite.freeze(model)
     entries = []

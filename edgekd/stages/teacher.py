@@ -10,7 +10,7 @@ from edgekd.data import Dataset
 from edgekd.models import build_teacher
 from edgekd.progress import Progress
 from edgekd.recipe import Teacher
-from edgekd.training import evaluate, fit
+from edgekd.training import evaluate, fit, make_predict
 
 
 def teacher(data: Artifact, config: Teacher, out_dir: Path, *, seed: int, work: Path, progress: Progress) -> Artifact:
@@ -47,4 +47,6 @@ def teacher(data: Artifact, config: Teacher, out_dir: Path, *, seed: int, work: 
     path = out_dir / "teacher_fp32.tflite"
     path.write_bytes(tflite.convert(tflite.freeze(model), "fp32"))
     entry = tflite.describe(path, id="teacher_fp32", role="teacher", steps=[], shipped=False)
-    return Artifact.seal(out_dir, {"models": [entry], "history": history, "val": evaluate(model, dataset.val)})
+    return Artifact.seal(
+        out_dir, {"models": [entry], "history": history, "val": evaluate(make_predict(model), dataset.val)}
+    )

@@ -40,9 +40,7 @@ def teacher_logits(
     images = dataset.train.images
     samples = np.arange(len(images))
 
-    @tf.function(reduce_retracing=True)
-    def predict(pixels: tf.Tensor, *parameters: tf.Tensor) -> tf.Tensor:
-        return model(render(pixels, *parameters), training=False)
+    predict = tf.function(lambda *batch: model(render(*batch), training=False), reduce_retracing=True)
 
     shards = []
     with progress.task("teacher's logits", num_views * len(images)) as task:

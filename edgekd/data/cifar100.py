@@ -1,0 +1,54 @@
+"""CIFAR-100 (Krizhevsky 2009): the field's yardstick for distillation. Not medical."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from edgekd.data.source import Source, SourceSplit
+from edgekd.errors import DataError
+from edgekd.recipe import Data
+
+NUM_CLASSES = 100
+VAL_PER_CLASS = 50
+
+
+def load_cifar100(config: Data) -> Source:
+    """Load through ``tf_keras.datasets``; 50 training images of each class become val.
+
+    Raises:
+        DataError: it cannot be downloaded.
+    """
+    from edgekd._keras import tf_keras
+
+    try:
+        (images, labels), (test_images, test_labels) = tf_keras.datasets.cifar100.load_data(label_mode="fine")
+    except Exception as error:  # urllib, tarfile and Keras each fail in their own way
+        raise DataError(
+            "data set cifar100 cannot be downloaded; put cifar-100-python.tar.gz into ~/.keras/datasets/ "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    labels, test_labels = labels.reshape(-1).astype(np.int64), test_labels.reshape(-1).astype(np.int64)
+    generator = np.random.default_rng(config.split_seed)
+    is_val = np.zeros(len(labels), bool)
+    for label in range(NUM_CLASSES):
+        is_val[generator.permutation(np.flatnonzero(labels == label))[:VAL_PER_CLASS]] = True
+    digest = hashlib.sha256()
+    for array in (images, labels, test_images, test_labels):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return Source(
+        "cifar100",
+        tuple(f"class_{index:02d}" for index in range(NUM_CLASSES)),
+        {
+            "train": SourceSplit(images[~is_val], labels[~is_val]),
+            "val": SourceSplit(images[is_val], labels[is_val]),
+            "test": SourceSplit(test_images, test_labels),
+        },
+        digest.hexdigest(),
+        "no licence stated by the authors",
+        "CIFAR-100, https://www.cs.toronto.edu/~kriz/cifar.html",
+        'Alex Krizhevsky, "Learning multiple layers of features from tiny images" (2009)',
+        public=True,
+        warnings=("CIFAR-100 is not medical: it serves to compare with published distillation results",),
+    )

@@ -1,0 +1,71 @@
+"""The prepared data set: preprocessed images as memory-mapped arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.artifact import Artifact
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels of one split.
+
+    Attributes:
+        images: uint8 RGB, shape ``(n, s, s, 3)``.
+        labels: int64 class numbers, shape ``(n,)``.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared data set.
+
+    Attributes:
+        train, val, test: the splits.
+        calibration_images: uint8, shape ``(m, s, s, 3)``; a part of train.
+        facts: name, licence, source, task, class names, counts, warnings.
+    """
+
+    train: Split
+    val: Split
+    test: Split
+    calibration_images: NDArray[np.uint8]
+    facts: Mapping[str, Any]
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names in the order of the class numbers."""
+        return list(self.facts["class_names"])
+
+    @property
+    def num_classes(self) -> int:
+        """At least 2."""
+        return len(self.facts["class_names"])
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images, in pixels."""
+        return int(self.facts["image_size"])
+
+    @classmethod
+    def open(cls, artifact: Artifact) -> Dataset:
+        """Map the arrays of a data artifact; nothing is unpickled."""
+
+        def array(name: str) -> NDArray[Any]:
+            loaded: NDArray[Any] = np.load(artifact.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            return loaded
+
+        splits = {name: Split(array(f"{name}_images"), np.asarray(array(f"{name}_labels"))) for name in SPLITS}
+        calibration = splits["train"].images[np.asarray(array("calibration_indices"))]
+        return cls(**splits, calibration_images=calibration, facts=artifact.facts)

@@ -1,0 +1,117 @@
+"""NPZ files in MedMNIST layout: ``{train,val,test}_images`` and ``{train,val,test}_labels``."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.artifact import sha256_file
+from edgekd.data import medmnist
+from edgekd.data.dataset import SPLITS
+from edgekd.data.source import Source, SourceSplit
+from edgekd.errors import DataError
+from edgekd.recipe import Data
+
+MAX_BYTES = 16 * 2**30
+
+
+def load_npz(path: Path, name: str, config: Data) -> Source:
+    """Read an NPZ file; nothing is unpickled.
+
+    Args:
+        path: of the file.
+        name: of a MedMNIST set, whose class names, licence and official MD5 apply; or empty.
+        config: licence and source of own data.
+
+    Raises:
+        DataError: no such file, arrays that are missing, empty or of another kind, labels that do not fit.
+    """
+    title = f'"{path}"'
+    if not path.is_file():
+        raise DataError(f"{title}: no such file")
+    arrays = _read(path, title)
+    entry = medmnist.TABLE.get(name)
+    labels = {split: _labels(arrays[f"{split}_labels"], f"{split}_labels", title) for split in SPLITS}
+    num_classes = len(entry.class_names) if entry else int(max(part.max() for part in labels.values())) + 1
+    if num_classes < 2:
+        raise DataError(f"{title} has one class; at least two are wanted")
+    splits = {}
+    for split in SPLITS:
+        images = _images(arrays[f"{split}_images"], f"{split}_images", title)
+        if len(images) != len(labels[split]):
+            raise DataError(f"{title}: {split} has {len(images)} images and {len(labels[split])} labels")
+        if labels[split].min() < 0 or labels[split].max() >= num_classes:
+            raise DataError(
+                f"{title}: {split}_labels go from {labels[split].min()} to {labels[split].max()}; "
+                f"with {num_classes} classes 0 to {num_classes - 1} are allowed"
+            )
+        splits[split] = SourceSplit(images, labels[split])
+    missing = sorted(set(range(num_classes)) - set(np.unique(splits["train"].labels).tolist()))
+    if missing:
+        raise DataError(f"{title}: train has no image of class {missing[0]}; every class needs some")
+    sha256 = sha256_file(path)
+    if entry is None:
+        class_names = tuple(f"class_{index}" for index in range(num_classes))
+        return Source(path.stem, class_names, splits, sha256, config.licence, config.source or path.name)
+    warnings = []
+    if medmnist.md5_file(path) != entry.md5:
+        warnings.append(f"{path.name} is not the official {name} file (its MD5 differs); figures are for these bytes")
+    counts = tuple(len(splits[split].labels) for split in SPLITS)
+    if counts != entry.counts:
+        warnings.append(f"{path.name} has {counts} images in train, val and test; {name} has {entry.counts}")
+    return Source(
+        name,
+        entry.class_names,
+        splits,
+        sha256,
+        entry.licence,
+        f"MedMNIST v2, {medmnist.BASE_URL}{name}.npz",
+        medmnist.ATTRIBUTION,
+        public=True,
+        warnings=tuple(warnings),
+    )
+
+
+def _read(path: Path, title: str) -> dict[str, NDArray[Any]]:
+    wanted = [f"{split}_{part}" for split in SPLITS for part in ("images", "labels")]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > MAX_BYTES:
+            raise DataError(
+                f"{title} unpacks to {size / 2**30:.0f} GiB, more than {MAX_BYTES // 2**30}; use a class folder"
+            )
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in wanted if name not in archive.files]
+            if missing:
+                raise DataError(f"{title} lacks {', '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}")
+            return {name: archive[name] for name in wanted}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        reason = "object arrays are pickles, which are never read" if "pickle" in str(error) else str(error)
+        raise DataError(f"{title} cannot be read as NPZ: {reason}") from None
+
+
+def _images(array: NDArray[Any], name: str, title: str) -> NDArray[np.uint8]:
+    if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[3:] not in ((), (1,), (3,)):
+        raise DataError(
+            f"{title}: {name} is {array.dtype} with shape {array.shape}; "
+            "uint8 with shape (n, h, w) or (n, h, w, 3) is wanted"
+        )
+    if 0 in array.shape:
+        raise DataError(f"{title}: {name} is empty, shape {array.shape}")
+    return array[..., 0] if array.shape[3:] == (1,) else array
+
+
+def _labels(array: NDArray[Any], name: str, title: str) -> NDArray[np.int64]:
+    if not np.issubdtype(array.dtype, np.integer) or not (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
+        raise DataError(
+            f"{title}: {name} is {array.dtype} with shape {array.shape}; "
+            "whole numbers with shape (n,) or (n, 1) are wanted"
+        )
+    if not len(array):
+        raise DataError(f"{title}: {name} is empty")
+    return array.reshape(-1).astype(np.int64)

@@ -1,0 +1,199 @@
+"""Preprocess a data set once, into the artifact that every stage reads."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+
+from edgekd.artifact import Artifact
+from edgekd.data.dataset import SPLITS
+from edgekd.data.source import FileRef, Pictures, Source, SourceSplit
+from edgekd.data.sources import load_source
+from edgekd.errors import DataError
+from edgekd.preprocessing import preprocess
+from edgekd.recipe import Data
+
+logger = logging.getLogger("edgekd")
+
+MAX_LISTED = 10
+PROBED_PICTURES = 200
+
+Report = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What sizes a recipe.
+
+    Attributes:
+        num_train: training images.
+        median_side: median of the shorter side, in pixels.
+        num_classes: at least 2.
+        fingerprint: SHA-256 of the source bytes.
+    """
+
+    num_train: int
+    median_side: int
+    num_classes: int
+    fingerprint: str
+
+
+def probe(config: Data) -> Probe:
+    """Look at a data set without preparing it. Raises DataError as the loaders do."""
+    source = load_source(config)
+    pictures = source.splits["train"].pictures
+    if isinstance(pictures, np.ndarray):
+        side = min(pictures.shape[1:3])
+    else:
+        step = max(1, len(pictures) // PROBED_PICTURES)
+        sides = [size for size in map(_shorter_side, pictures[::step]) if size]
+        if not sides:
+            raise DataError(f'"{config.path}": none of the images looked at can be read, "{pictures[0].name}" for one')
+        side = int(np.median(sides))
+    return Probe(len(source.splits["train"].labels), side, len(source.class_names), source.sha256)
+
+
+def prepare(config: Data, out_dir: Path, *, report: Report = lambda done, total: None) -> Artifact:
+    """Decode and preprocess every picture once.
+
+    Writes ``<split>_images.npy`` (uint8 ``(n, s, s, 3)``), ``<split>_labels.npy`` (int64 ``(n,)``) and
+    ``calibration_indices.npy`` (into train, sorted). Calibration images are drawn from train alone, in equal shares of
+    the classes as far as they reach.
+
+    Args:
+        config: which data, and the image size, which must be set.
+        out_dir: folder of the artifact.
+        report: called with (pictures done, pictures in all).
+
+    Raises:
+        DataError: unreadable pictures, unless ``skip_unreadable`` is set.
+    """
+    source = load_source(config)
+    total = sum(len(split.labels) for split in source.splits.values())
+    unreadable: dict[str, str] = {}
+    done = 0
+    for name in SPLITS:
+        split = source.splits[name]
+        images = open_memmap(
+            out_dir / f"{name}_images.npy", "w+", np.uint8, (len(split.labels), config.image_size, config.image_size, 3)
+        )
+        readable = np.ones(len(split.labels), bool)
+        for index, picture in enumerate(split.pictures):
+            try:
+                pixels = picture.read() if isinstance(picture, FileRef) else picture
+                images[index] = preprocess(pixels, config.image_size, config.resize)
+            except DataError as error:
+                if not isinstance(picture, FileRef):
+                    raise
+                readable[index] = False
+                unreadable[picture.name] = str(error)
+            done += 1
+            report(done, total)
+        images.flush()
+        source = _without_unreadable(source, name, readable, images, out_dir, config)
+    _check_unreadable(unreadable, config)
+    for name in SPLITS:
+        np.save(out_dir / f"{name}_labels.npy", source.splits[name].labels)
+    indices = calibration_indices(source.splits["train"].labels, config.num_calibration_samples, config.split_seed)
+    np.save(out_dir / "calibration_indices.npy", indices)
+    return Artifact.seal(
+        out_dir, _facts(source, config, indices, unreadable, _warnings(source, config, out_dir, unreadable))
+    )
+
+
+def calibration_indices(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
+    """Choose ``count`` training images: a random one of each class in turn, until there are enough. Sorted."""
+    generator = np.random.default_rng(seed)
+    queues = [list(generator.permutation(np.flatnonzero(labels == label))) for label in np.unique(labels)]
+    chosen: list[int] = []
+    while len(chosen) < min(count, len(labels)):
+        for queue in queues:
+            if queue and len(chosen) < count:
+                chosen.append(int(queue.pop()))
+    return np.asarray(sorted(chosen), np.int64)
+
+
+def _shorter_side(picture: FileRef) -> int | None:
+    try:
+        image = picture.read()
+    except DataError:
+        return None
+    return min(image.size) if not isinstance(image, np.ndarray) else None
+
+
+def _without_unreadable(
+    source: Source, name: str, readable: NDArray[np.bool_], images: NDArray[np.uint8], out_dir: Path, config: Data
+) -> Source:
+    if readable.all():
+        return source
+    split = source.splits[name]
+    kept = np.asarray(images)[readable]
+    np.save(out_dir / f"{name}_images.npy", kept)
+    pictures: Pictures = [picture for picture, kept in zip(split.pictures, readable, strict=True) if kept]
+    return replace(source, splits={**source.splits, name: SourceSplit(pictures, split.labels[readable])})
+
+
+def _check_unreadable(unreadable: dict[str, str], config: Data) -> None:
+    if unreadable and not config.skip_unreadable:
+        listed = ", ".join(list(unreadable)[:MAX_LISTED])
+        more = f" and {len(unreadable) - MAX_LISTED} more" if len(unreadable) > MAX_LISTED else ""
+        raise DataError(
+            f"{len(unreadable)} unreadable image(s): {listed}{more}; mend or remove them, or go on without them: "
+            "--set data.skip_unreadable=true"
+        )
+
+
+def _warnings(source: Source, config: Data, out_dir: Path, unreadable: dict[str, str]) -> list[str]:
+    warnings = list(source.warnings)
+    if unreadable:
+        warnings.append(f"{len(unreadable)} unreadable image(s) left out")
+    num_train = len(source.splits["train"].labels)
+    if config.num_calibration_samples > num_train:
+        warnings.append(f"{config.num_calibration_samples} calibration images were asked for, train has {num_train}")
+    digests = {name: _pixel_digests(out_dir / f"{name}_images.npy") for name in SPLITS}
+    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
+        shared = sum((Counter(digests[first]) & Counter(digests[second])).values())
+        if shared:
+            warnings.append(f"{shared} image(s) stand in both {first} and {second}, pixel for pixel")
+    for name in SPLITS:
+        absent = sorted(set(range(len(source.class_names))) - set(source.splits[name].labels.tolist()))
+        if absent:
+            raise DataError(
+                f'{name} has no image of class "{source.class_names[absent[0]]}"; every split needs every class'
+            )
+    return warnings
+
+
+def _pixel_digests(path: Path) -> list[bytes]:
+    images = np.load(path, mmap_mode="r", allow_pickle=False)
+    return [hashlib.sha256(image.tobytes()).digest() for image in images]
+
+
+def _facts(
+    source: Source, config: Data, indices: NDArray[np.int64], unreadable: dict[str, str], warnings: list[str]
+) -> dict[str, object]:
+    return {
+        "name": source.name,
+        "licence": source.licence,
+        "source": source.origin,
+        "attribution": source.attribution,
+        "public": source.public,
+        "task": "binary" if len(source.class_names) == 2 else "multi-class",
+        "class_names": list(source.class_names),
+        "image_size": config.image_size,
+        "resize": config.resize,
+        **{f"num_{name}": len(source.splits[name].labels) for name in SPLITS},
+        "num_calibration": len(indices),
+        "calibration_indices": indices.tolist(),
+        "sha256": source.sha256,
+        "warnings": warnings,
+        "unreadable": sorted(unreadable),
+    }

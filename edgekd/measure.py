@@ -1,0 +1,84 @@
+"""One measuring process: ``python -m edgekd.measure`` reads a request on stdin and prints one JSON line.
+
+It imports numpy and LiteRT alone, so that its peak memory is that of the model and the interpreter. A stranger's model
+that crashes takes this process with it and no other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+REQUEST_FIELDS = ("model", "images", "kernel", "num_threads", "pin_cpus", "warmup_runs", "num_runs")
+
+
+def measure(request: dict[str, Any]) -> dict[str, Any]:
+    """Time one model.
+
+    Args:
+        request: ``model`` and ``images`` (paths; images is an .npy of inputs ``(n, ...)`` in the model's type),
+            ``kernel``, ``num_threads``, ``pin_cpus``, ``warmup_runs``, ``num_runs``.
+
+    Returns:
+        ``{"init_ms", "first_ms", "invoke_ms": [...], "peak_rss_bytes", "pinned"}``. ``init_ms`` is from opening the
+        file to allocated tensors; ``invoke_ms`` are the timed runs alone, without copying the input.
+    """
+    pinned = False
+    if request["pin_cpus"] and hasattr(os, "sched_setaffinity"):
+        allowed = os.sched_getaffinity(0) & set(request["pin_cpus"])
+        if allowed:
+            os.sched_setaffinity(0, allowed)
+            pinned = True
+    import numpy as np
+
+    from edgekd._litert import open_interpreter
+
+    images = np.load(request["images"], allow_pickle=False)
+    started = time.perf_counter_ns()
+    interpreter = open_interpreter(request["model"], request["kernel"], request["num_threads"])
+    initialised = time.perf_counter_ns()
+    index = interpreter.get_input_details()[0]["index"]
+    times = []
+    for run in range(1 + request["warmup_runs"] + request["num_runs"]):
+        interpreter.set_tensor(index, images[run % len(images)][None])
+        before = time.perf_counter_ns()
+        interpreter.invoke()
+        times.append((time.perf_counter_ns() - before) / 1e6)
+    return {
+        "init_ms": (initialised - started) / 1e6,
+        "first_ms": times[0],
+        "invoke_ms": times[1 + request["warmup_runs"] :],
+        "peak_rss_bytes": peak_rss_bytes(),
+        "pinned": pinned,
+    }
+
+
+def peak_rss_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return int(psutil.Process().memory_info().peak_wset)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+def main() -> None:
+    """Answer one request; an edgekd error is answered as ``{"error": message}``."""
+    from edgekd.errors import EdgekdError
+
+    request = json.load(sys.stdin)
+    try:
+        answer = measure({name: request[name] for name in REQUEST_FIELDS})
+    except EdgekdError as error:
+        answer = {"error": str(error)}
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Intervals, paired tests, and the verdict that a claim gets."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Verdict = Literal["shown", "not shown", "refuted"]
+
+Z95 = 1.959963984540054  # 97.5 % quantile of the standard normal distribution
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate with its 95 % interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def wilson_interval(successes: int, count: int) -> tuple[float, float]:
+    """95 % score interval of a proportion (Wilson 1927), in [0, 1].
+
+    Args:
+        successes: 0 to ``count``.
+        count: at least 1.
+    """
+    from scipy.stats import binomtest
+
+    interval = binomtest(successes, count).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_], num_bootstrap: int, seed: int) -> Interval:
+    """Difference of two accuracies on the same images, with its paired bootstrap interval.
+
+    ``estimate = mean(first) - mean(second)``; images are resampled with what both models said of them. Only the three
+    counts of (first better, second better, equal) matter, so that a resampling is one multinomial draw.
+
+    Args:
+        first, second: whether each model was right, shape ``(n,)``.
+        num_bootstrap: resamplings.
+        seed: of the resampling.
+    """
+    count = len(first)
+    gains, losses = int(np.sum(first & ~second)), int(np.sum(second & ~first))
+    shares = np.array([gains, losses, count - gains - losses]) / count
+    draws = np.random.default_rng(seed).multinomial(count, shares, num_bootstrap)
+    low, high = np.quantile((draws[:, 0] - draws[:, 1]) / count, (0.025, 0.975))
+    return Interval((gains - losses) / count, float(low), float(high))
+
+
+def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """Two-sided p of McNemar's exact test: discordant images fall either way with probability 1/2 (McNemar 1947)."""
+    from scipy.stats import binomtest
+
+    gains, losses = int(np.sum(first & ~second)), int(np.sum(second & ~first))
+    return 1.0 if gains + losses == 0 else float(binomtest(gains, gains + losses).pvalue)
+
+
+def smallest_margin(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
+    """The smallest loss of accuracy that this many images could rule out, if the two models were equally good.
+
+    ``1.96 * sqrt(d / n)`` with ``d`` the share of discordant images: the half width of the normal interval of the
+    paired difference around 0.
+    """
+    discordant = float(np.mean(first != second))
+    return Z95 * math.sqrt(discordant / len(first))
+
+
+def delong_difference(
+    first: NDArray[np.floating], second: NDArray[np.floating], labels: NDArray[np.integer]
+) -> Interval:
+    """Difference of two AUCs on the same images, ``AUC(first) - AUC(second)``, with its 95 % interval.
+
+    DeLong et al. 1988, "Comparing the areas under two or more correlated receiver operating characteristic curves",
+    with the placement values of Sun and Xu 2014.
+
+    Args:
+        first, second: scores of class 1, shape ``(n,)``.
+        labels: 0 or 1, at least two of each.
+    """
+    from scipy.stats import rankdata
+
+    positive = labels == 1
+    num_positive, num_negative = int(positive.sum()), int((~positive).sum())
+    of_positives, of_negatives, areas = [], [], []
+    for scores in (first, second):
+        overall = rankdata(scores)
+        placement = (overall[positive] - rankdata(scores[positive])) / num_negative
+        of_positives.append(placement)
+        of_negatives.append(1 - (overall[~positive] - rankdata(scores[~positive])) / num_positive)
+        areas.append(float(placement.mean()))
+    covariance = np.cov(of_positives) / num_positive + np.cov(of_negatives) / num_negative
+    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    half_width = Z95 * math.sqrt(max(float(variance), 0.0))
+    difference = areas[0] - areas[1]
+    return Interval(difference, difference - half_width, difference + half_width)
+
+
+def two_proportions_differ(first: int, first_count: int, second: int, second_count: int) -> bool:
+    """Whether the 99 % interval of the difference of two independent proportions leaves out 0.
+
+    Newcombe 1998, method 10: from the two Wilson intervals, here at 99 %.
+    """
+    from scipy.stats import binomtest
+
+    bounds = []
+    for successes, count in ((first, first_count), (second, second_count)):
+        interval = binomtest(successes, count).proportion_ci(confidence_level=0.99, method="wilson")
+        bounds.append((successes / count, interval.low, interval.high))
+    (p1, low1, high1), (p2, low2, high2) = bounds
+    low = p1 - p2 - math.hypot(p1 - low1, high2 - p2)
+    high = p1 - p2 + math.hypot(high1 - p1, p2 - low2)
+    return bool(low > 0 or high < 0)
+
+
+def no_loss_verdict(difference: Interval, margin: float) -> Verdict:
+    """Verdict on "nothing was lost" with a margin stated beforehand.
+
+    ``difference`` is after minus before. Shown: its lower end is above ``-margin``. Refuted: its upper end is below
+    ``-margin``. Else the data cannot tell.
+    """
+    if difference.low > -margin:
+        return "shown"
+    return "refuted" if difference.high < -margin else "not shown"
+
+
+def gain_verdict(difference: Interval) -> Verdict:
+    """Verdict on "something was gained": shown where the interval lies above 0, refuted where it lies below."""
+    if difference.low > 0:
+        return "shown"
+    return "refuted" if difference.high < 0 else "not shown"

@@ -1,0 +1,167 @@
+"""Keras to TensorFlow Lite: freeze once, convert per variant, and check that each file is what its name says."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgekd.errors import ConversionError
+from edgekd.quiet import quiet_native_stderr
+from edgekd.recipe import VARIANTS
+from edgekd.tflite import cost, edit
+from edgekd.tflite.view import View, open_view
+
+INTEGER_VARIANTS = ("int8", "int8_io")
+_INPUT_QUANTIZATION = {"uint8": ((1.0,), (0,)), "int8": ((1.0,), (-128,))}
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A model as one graph of constants.
+
+    Attributes:
+        function: the concrete function.
+        input_shape: ``(1, h, w, c)``.
+    """
+
+    function: Any
+    input_shape: tuple[int, ...]
+
+
+def freeze(model: Any) -> Frozen:
+    """Trace a Keras model once, for inference on one image, and turn its variables into constants.
+
+    ``TFLiteConverter.from_keras_model`` spends nine tenths of its time on saving every layer as a traced function of
+    its own; a frozen graph converts in the time of one, with the same result.
+
+    Args:
+        model: ``(n, h, w, c)`` float32 pixels 0..255 to logits ``(n, k)``.
+    """
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    from edgekd._keras import tf
+
+    shape = (1, *model.input_shape[1:])
+    traced = tf.function(lambda pixels: model(pixels, training=False))
+    function = traced.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="pixels"))
+    return Frozen(convert_variables_to_constants_v2(function), shape)
+
+
+def convert(frozen: Frozen, variant: str, representative_images: NDArray[np.uint8] | None = None) -> bytes:
+    """Make one .tflite.
+
+    ===========  =================  ====================  ==========================================
+    variant      in                 out                   inside
+    ===========  =================  ====================  ==========================================
+    ``fp32``     float32 0..255     float32 probabilities float32
+    ``fp16``     float32 0..255     float32 probabilities float16 constants
+    ``dynamic``  float32 0..255     float32 probabilities int8 weights of 1024 elements and more
+    ``int8``     uint8              float32 probabilities int8, then DEQUANTIZE and SOFTMAX in float32
+    ``int8_io``  int8 (x - 128)     int8 logits           int8
+    ===========  =================  ====================  ==========================================
+
+    Args:
+        frozen: of :func:`freeze`.
+        variant: a name in ``recipe.VARIANTS``.
+        representative_images: uint8 ``(n, h, w, c)``, for the integer variants. An all-0 and an all-255 image are
+            added, so that the input's scale is exactly 1.
+
+    Raises:
+        ConversionError: the converter failed, or gave something else than what was asked for.
+    """
+    if variant not in VARIANTS:
+        raise ConversionError(f'unknown variant "{variant}"; known: {", ".join(VARIANTS)}')
+    content = _run_converter(frozen, variant, representative_images)
+    content = edit.name_output(content, "logits") if variant == "int8_io" else edit.append_softmax(content, "probs")
+    check(open_view(content), variant)
+    return content
+
+
+def _run_converter(frozen: Frozen, variant: str, images: NDArray[np.uint8] | None) -> bytes:
+    from edgekd._keras import tf
+
+    with _quiet_converter():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen.function])
+    if variant != "fp32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if variant == "fp16":
+        converter.target_spec.supported_types = [tf.float16]
+    if variant in INTEGER_VARIANTS:
+        calibration = _calibration_images(frozen, images)
+        converter.representative_dataset = lambda: ([np.float32(image[np.newaxis])] for image in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.uint8 if variant == "int8" else tf.int8
+        converter.inference_output_type = tf.int8
+    try:
+        with _quiet_converter():
+            content: bytes = converter.convert()
+    except Exception as error:  # the converter raises RuntimeError, ValueError and classes of its own
+        reason = " ".join(str(error).split())[:300]
+        raise ConversionError(f"the converter cannot make {variant}: {reason}") from error
+    return content
+
+
+def _calibration_images(frozen: Frozen, images: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    if images is None or images.dtype != np.uint8 or images.shape[1:] != frozen.input_shape[1:] or not len(images):
+        wanted = ", ".join(map(str, frozen.input_shape[1:]))
+        got = "nothing" if images is None else f"{images.dtype} of shape {images.shape}"
+        raise ConversionError(f"INT8 is calibrated with uint8 images of shape (n, {wanted}), not {got}")
+    extremes = np.stack([np.full(frozen.input_shape[1:], value, np.uint8) for value in (0, 255)])
+    return np.concatenate([extremes, images])
+
+
+@contextmanager
+def _quiet_converter() -> Iterator[None]:
+    """The converter calls the path that we take deprecated, and prints its settings past Python's stderr."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), quiet_native_stderr():
+            warnings.filterwarnings("ignore", "Statistics for quantized inputs were expected", UserWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def check(view: View, variant: str) -> None:
+    """Hold a file against its name, tensor by tensor.
+
+    Raises:
+        ConversionError: floating point inside an integer model (names the operators), weights of another type, an input
+            that is not quantized the way the preprocessing feeds it, or another type going in or out.
+    """
+    if variant in INTEGER_VARIANTS:
+        islands = cost.float_islands(view)
+        if islands:
+            raise ConversionError(
+                f"{variant} has floating point inside, at {', '.join(islands)}; replace these layers by ones that "
+                "TensorFlow Lite can run in INT8"
+            )
+        others = {tensor.dtype for tensor in view.tensors} - {"int8", "int32", "uint8", "float32"}
+        if others:
+            raise ConversionError(f"{variant} has tensors of type {', '.join(sorted(others))} inside")
+    kind = cost.dtype(view)
+    expected = "int8" if variant in INTEGER_VARIANTS else variant
+    if kind != expected:
+        raise ConversionError(f"{variant} was asked for and the converter gave {kind}")
+    input_type = {"int8": "uint8", "int8_io": "int8"}.get(variant, "float32")
+    output_type = "int8" if variant == "int8_io" else "float32"
+    got = (view.inputs[0].dtype, view.outputs[0].dtype)
+    if got != (input_type, output_type):
+        raise ConversionError(
+            f"{variant} takes {input_type} and gives {output_type}; the file has {got[0]} and {got[1]}"
+        )
+    quantization = (view.inputs[0].scale, view.inputs[0].zero_point)
+    if input_type in _INPUT_QUANTIZATION and quantization != _INPUT_QUANTIZATION[input_type]:
+        raise ConversionError(
+            f"{variant}: the input is quantized with scale and zero point {quantization}, not "
+            f"{_INPUT_QUANTIZATION[input_type]}; pixels 0..255 would be fed wrongly"
+        )

@@ -1,0 +1,203 @@
+"""The whole chain on tiny made-up images: what it leaves, that it is cached, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgekd
+from edgekd.artifact import sha256_file
+from edgekd.pipeline import Run
+
+TINY = {
+    "data.image_size": 32,
+    "data.num_calibration_samples": 16,
+    "num_threads": 1,
+    "teacher.model": "resnet_small",
+    "teacher.training.epochs": 3,
+    "teacher.training.batch_size": 16,
+    "distill.width_multiplier": 0.35,
+    "distill.num_views": 2,
+    "distill.train_alone": True,
+    "distill.training.epochs": 3,
+    "distill.training.batch_size": 16,
+    "distill.finetune_epochs": 1,
+    "prune.training.epochs": 3,
+    "prune.training.batch_size": 16,
+    "prune.frequency": 1,
+    "verify.num_bootstrap": 200,
+    "gates.max_tflite_bytes": 700_000,
+    "gates.max_accuracy_drop_pp": 100.0,
+    "benchmark.num_processes": 1,
+    "benchmark.num_runs": 10,
+    "benchmark.warmup_runs": 2,
+}
+
+
+def make_images(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two classes that anyone can tell apart: bright left half, bright right half; noise over both."""
+    generator = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    images = generator.integers(0, 90, (count, 28, 28))
+    images[labels == 0, :, :14] += 120
+    images[labels == 1, :, 14:] += 120
+    return images.astype(np.uint8), labels.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "halves.npz"
+    arrays = {}
+    for seed, (split, count) in enumerate({"train": 96, "val": 32, "test": 40}.items()):
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = make_images(count, seed)
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture(scope="module")
+def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def run(npz: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    # In a process of its own, so that the thread count of this one stays free.
+    _build(npz, cache_dir, out)
+    return Run(out, json.loads((out / "report.json").read_text()), ())
+
+
+def _command(npz: Path, cache_dir: Path, out: Path, **changes: object) -> list[str]:
+    settings = [f"--set={key}={json.dumps(value)}" for key, value in {**TINY, **changes}.items()]
+    paths = ["--data", str(npz), "--out", str(out), "--cache-dir", str(cache_dir)]
+    return [sys.executable, "-m", "edgekd", "build", *paths, *settings]
+
+
+def _build(
+    npz: Path, cache_dir: Path, out: Path, expect: int = 0, **changes: object
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        _command(npz, cache_dir, out, **changes), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+def test_run_folder_holds_what_the_contract_names(run: Run) -> None:
+    names = {path.name for path in run.path.iterdir()}
+    assert {"recipe.toml", "report.html", "report.md", "report.json", "models", "bundle", "log.jsonl"} <= names
+    assert not [name for name in names if name.startswith(".")]
+    models = {path.stem for path in (run.path / "models").iterdir()}
+    assert models == {
+        "teacher_fp32",
+        "student_alone_fp32",
+        "student_fp32",
+        "student_fp16",
+        "student_dynamic",
+        "student_int8",
+        "student_int8_io",
+    }
+
+
+def test_shipped_file_is_the_measured_file(run: Run) -> None:
+    shipped = [model for model in run.report["models"] if model["shipped"]]
+    assert [model["id"] for model in shipped] == ["student_int8"]
+    path = run.path / shipped[0]["file"]
+    assert sha256_file(path) == shipped[0]["sha256"]
+    assert path.read_bytes() == (run.path / "bundle" / "model.tflite").read_bytes()
+    assert path.stat().st_size == shipped[0]["tflite_bytes"]
+
+
+def test_easy_images_are_learned(run: Run) -> None:
+    top1 = {model["id"]: model["test"]["top1"] for model in run.report["models"]}
+    assert top1["teacher_fp32"] >= 0.9
+
+
+def test_pruned_zeros_are_in_the_shipped_file(run: Run) -> None:
+    sparsity = {model["id"]: model["measured_sparsity"] for model in run.report["models"]}
+    assert sparsity["student_int8"] >= 0.45
+    assert sparsity["student_alone_fp32"] < 0.05
+
+
+def test_every_timing_has_its_figures(run: Run) -> None:
+    for model in run.report["models"]:
+        assert model["latency"][0]["p50_ms"] > 0
+        assert model["peak_rss_bytes"] > 0
+
+
+def test_second_run_is_cached_and_ends_with_the_same_bytes(
+    run: Run, npz: Path, cache_dir: Path, tmp_path: Path
+) -> None:
+    _build(npz, cache_dir, tmp_path / "again")
+    stages = {stage["name"]: stage for stage in json.loads((tmp_path / "again" / "report.json").read_text())["stages"]}
+    assert [name for name, stage in stages.items() if not stage["cached"]] == ["benchmark", "bundle"]
+    for path in (run.path / "models").iterdir():
+        assert path.read_bytes() == (tmp_path / "again" / "models" / path.name).read_bytes()
+
+
+def test_run_folder_can_be_used_again(run: Run, npz: Path, cache_dir: Path) -> None:
+    done = _build(npz, cache_dir, run.path, **{"benchmark.num_runs": 12})
+    assert "report:" in done.stdout
+    assert json.loads((run.path / "report.json").read_text())["models"][0]["latency"][0]["num_runs"] >= 12
+
+
+def test_gate_that_falls_short_ends_with_1_and_keeps_everything(
+    npz: Path, cache_dir: Path, tmp_path: Path, run: Run
+) -> None:
+    done = _build(npz, cache_dir, tmp_path / "small", expect=1, **{"gates.max_tflite_bytes": 1000})
+    assert "FELL SHORT" in done.stdout
+    assert (tmp_path / "small" / "bundle" / "model.tflite").is_file()
+    assert (tmp_path / "small" / "report.html").is_file()
+
+
+def test_until_stops_after_the_stage(npz: Path, cache_dir: Path, tmp_path: Path, run: Run) -> None:
+    command = [*_command(npz, cache_dir, tmp_path / "part"), "--until", "quantize"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "stopped after quantize" in done.stdout
+    assert (tmp_path / "part" / "models" / "student_int8.tflite").is_file()
+    assert not (tmp_path / "part" / "report.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
+def test_killed_build_ends_with_the_same_bytes(run: Run, npz: Path, tmp_path: Path) -> None:
+    """SIGKILL in the middle of each training stage; the last start finishes and gives what an unbroken run gives."""
+    cache, out = tmp_path / "cache", tmp_path / "out"
+    for stage in ("teacher", "distill", "prune"):
+        process = subprocess.Popen(
+            _command(npz, cache, out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ
+        )
+        try:
+            _wait_for_checkpoint_of(stage, cache, out, process)
+        finally:
+            process.kill()
+            process.wait()
+    _build(npz, cache, out)
+    for path in (run.path / "models").iterdir():
+        assert path.read_bytes() == (out / "models" / path.name).read_bytes(), path.name
+
+
+def _wait_for_checkpoint_of(stage: str, cache: Path, out: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        log = out / "log.jsonl"
+        started = log.exists() and f'"stage": "{stage}"' in log.read_text()
+        if started and list((cache / "work").glob("*/**/checkpoint.npz")):
+            return
+        assert process.poll() is None, f"the build ended before stage {stage} wrote a checkpoint"
+        time.sleep(0.02)
+    raise AssertionError(f"no checkpoint of {stage} in two minutes")
+
+
+def test_public_names_are_there() -> None:
+    for name in edgekd.__all__:
+        assert getattr(edgekd, name) is not None
