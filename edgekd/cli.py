@@ -236,7 +236,7 @@ def _print_run(run: Run) -> None:
         click.echo(f"{claim['verdict']}: {claim['text']}")
     for gate in run.report["gates"]:
         click.echo(
-            f"gate {gate['id']}: {'held' if gate['held'] else 'FELL SHORT'}, {gate['measured']} against {gate['limit']}"
+            f"gate {gate['id']}: {'held' if gate['held'] else 'FELL SHORT'}, {gate['measured']:.6g} against {gate['limit']}"
         )
     click.echo(f"report: {run.path / 'report.html'}")
     click.echo(f"bundle: {run.path / 'bundle'}")

@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -37,6 +38,8 @@ STAGES = (
     "bundle",
     "report",
 )
+
+NUM_BENCHMARK_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -293,18 +296,12 @@ class _Builder:
         """Time every model on real images of the test split."""
         from edgekd.stages.benchmark import benchmark
 
-        assert self.folder is not None
         paths = {entry["id"]: model.path / entry["file"] for model in self.models for entry in model.facts["models"]}
-        out_dir = self.folder.staging / "benchmark"
-        out_dir.mkdir()
-        return benchmark(
-            paths,
-            data.Dataset.open(images).test.images[:64],
-            self.recipe.benchmark,
-            out_dir,
-            seed=self.recipe.seed,
-            progress=self.progress,
-        )
+        pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
+        with tempfile.TemporaryDirectory() as folder:
+            return benchmark(
+                paths, pictures, self.recipe.benchmark, Path(folder), seed=self.recipe.seed, progress=self.progress
+            )
 
     def bundle(self, images: Artifact, small: Artifact, verified: Artifact) -> None:
         """Lay out the drop-in asset."""
@@ -313,7 +310,9 @@ class _Builder:
         assert self.folder is not None
         out_dir = self.folder.staging / "bundle"
         out_dir.mkdir()
-        bundle(small, images, verified, self.recipe.bundle, out_dir, seed=self.recipe.seed)
+        bundle(
+            small, images, verified, self.recipe.bundle, out_dir, recipe_name=self.recipe.name, seed=self.recipe.seed
+        )
 
     def report(self, images: Artifact, verified: Artifact, measured: Artifact) -> None:
         """Write the report."""

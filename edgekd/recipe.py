@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -420,14 +421,14 @@ def _check_allowed(key: str, value: Any, rules: Mapping[str, Any]) -> None:
     if choices is not None and value not in choices:
         raise RecipeError(f'{key} = "{value}": allowed: {", ".join(choices)}{_near(value, choices)}')
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        bounds = [
-            ("at least", rules.get("minimum"), lambda bound: value >= bound),
-            ("above", rules.get("above"), lambda bound: value > bound),
-            ("at most", rules.get("maximum"), lambda bound: value <= bound),
-            ("below", rules.get("below"), lambda bound: value < bound),
+        bounds: list[tuple[str, float | None, Callable[[float, float], bool]]] = [
+            ("at least", rules.get("minimum"), operator.ge),
+            ("above", rules.get("above"), operator.gt),
+            ("at most", rules.get("maximum"), operator.le),
+            ("below", rules.get("below"), operator.lt),
         ]
         # A comparison with NaN is False, so NaN breaks whatever bound there is.
-        if any(bound is not None and not holds(bound) for _, bound, holds in bounds):
+        if any(bound is not None and not holds(value, bound) for _, bound, holds in bounds):
             allowed = " and ".join(f"{word} {bound:g}" for word, bound, _ in bounds if bound is not None)
             raise RecipeError(f"{key} = {value!r}: allowed: {allowed}")
 

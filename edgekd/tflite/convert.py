@@ -20,6 +20,7 @@ from edgekd.tflite.view import View, open_view
 
 INTEGER_VARIANTS = ("int8", "int8_io")
 _INPUT_QUANTIZATION = {"uint8": ((1.0,), (0,)), "int8": ((1.0,), (-128,))}
+_LARGEST_REQUANTIZATION = 256
 
 
 @dataclass(frozen=True)
@@ -165,3 +166,17 @@ def check(view: View, variant: str) -> None:
             f"{variant}: the input is quantized with scale and zero point {quantization}, not "
             f"{_INPUT_QUANTIZATION[input_type]}; pixels 0..255 would be fed wrongly"
         )
+    if variant in INTEGER_VARIANTS:
+        _check_requantization(view)
+
+
+def _check_requantization(view: View) -> None:
+    """XNNPACK (in LiteRT 2.3) writes past its memory, and the process dies, where an INT8 layer multiplies by 256 or more."""
+    for operator, kernel in cost.weights(view):
+        source, target = view.tensors[operator.inputs[0]], view.tensors[operator.outputs[0]]
+        factor = source.scale[0] * max(kernel.scale) / target.scale[0]
+        if factor >= _LARGEST_REQUANTIZATION:
+            raise ConversionError(
+                f'{operator.name} "{target.name}" hardly varies over the calibration images (requantization factor '
+                f"{factor:.0f}, below {_LARGEST_REQUANTIZATION} is wanted); train the model first"
+            )

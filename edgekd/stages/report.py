@@ -1,0 +1,216 @@
+"""The report: one document, written as JSON, Markdown and HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from edgekd import host, recipe
+from edgekd.artifact import Artifact, read_json, write_json
+from edgekd.recipe import Recipe
+from edgekd.units import format_bytes, format_seconds
+
+SCHEMA_VERSION = 1
+SHIPPED = "student_int8"
+DATASET_FIELDS = (
+    *("name", "licence", "source", "attribution", "task", "class_names", "image_size", "resize"),
+    *("num_train", "num_calibration", "num_val", "num_test", "calibration_indices", "sha256", "warnings"),
+)
+
+Document = Mapping[str, Any]
+
+
+def report(
+    *,
+    recipe: Recipe,
+    data: Artifact,
+    models: Sequence[Artifact],
+    verification: Artifact,
+    benchmark: Artifact | None,
+    stages: Sequence[Mapping[str, Any]],
+    out_dir: Path,
+) -> dict[str, Any]:
+    """Assemble the document, hold it against its schema, and write ``report.json``, ``report.md``, ``report.html``.
+
+    Args:
+        recipe: as resolved.
+        data: data set's artifact.
+        models: artifacts with ``models`` entries in their facts.
+        verification: of the verify stage.
+        benchmark: of the benchmark stage, if it was run.
+        stages: ``{"name", "key", "cached", "seconds"}`` each.
+        out_dir: the run folder.
+
+    Returns:
+        The document.
+    """
+    document = assemble(recipe, data, models, verification, benchmark, stages)
+    check(document)
+    write_json(out_dir / "report.json", document)
+    (out_dir / "report.md").write_text(render(document, "report.md.j2"), encoding="utf-8")
+    (out_dir / "report.html").write_text(render(document, "report.html.j2"), encoding="utf-8")
+    return document
+
+
+def assemble(
+    resolved: Recipe,
+    data: Artifact,
+    models: Sequence[Artifact],
+    verification: Artifact,
+    benchmark: Artifact | None,
+    stages: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    """Bring together what the stages found, in the names of the schema."""
+    timed = benchmark.facts["models"] if benchmark else {}
+    rows = []
+    for entry in (entry for model in models for entry in model.facts["models"]):
+        figures = verification.facts["models"][entry["id"]]
+        timing = timed.get(entry["id"], {"latency": [], "peak_rss_bytes": None})
+        rows.append({**entry, "file": f"models/{entry['id']}.tflite", **figures, **timing})
+    versions = host.versions()
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "edgekd_version": versions.pop("edgekd", "unknown"),
+        "versions": versions,
+        "commit": host.commit(),
+        "host": {**host.host(), **(benchmark.facts["host"] if benchmark else {})},
+        "recipe": recipe.to_table(resolved),
+        "seed": resolved.seed,
+        "dataset": {
+            **{name: data.facts[name] for name in DATASET_FIELDS},
+            "num_classes": len(data.facts["class_names"]),
+            "num_unreadable": len(data.facts["unreadable"]),
+        },
+        "models": rows,
+        "claims": verification.facts["claims"],
+        "gates": verification.facts["gates"],
+        "kernels": verification.facts["kernels"],
+        "agreement": verification.facts["agreement"],
+        "ratios": benchmark.facts["ratios"] if benchmark else [],
+        "candidates": [
+            {"model": row["id"], "reason": _why_not_shipped(row["id"])}
+            for row in rows
+            if row["role"] == "student" and not row["shipped"]
+        ],
+        "stages": [dict(stage) for stage in stages],
+        "warnings": [
+            *data.facts["warnings"],
+            *verification.facts["warnings"],
+            *(benchmark.facts["warnings"] if benchmark else []),
+        ],
+    }
+
+
+def check(document: Document) -> None:
+    """Raise ``jsonschema.ValidationError`` unless the document follows the schema in the package."""
+    import jsonschema
+
+    schema = read_json(Path(str(resources.files("edgekd") / "schemas" / "report.schema.json")))
+    jsonschema.validate(document, schema)
+
+
+def summary_rows(document: Document) -> list[dict[str, Any]]:
+    """The table of models: size, quality on test, and how they compare with the teacher.
+
+    Each row: ``model, kib, gzip_kib, val_top1, top1, auc, p50_ms, p50_ci95_ms, times_smaller, times_faster, shipped``;
+    None where a figure was not measured.
+    """
+    baseline = next((row for row in document["models"] if row["role"] == "teacher"), document["models"][0])
+    rows = []
+    for row in document["models"]:
+        p50, p50_baseline = _p50(row), _p50(baseline)
+        rows.append(
+            {
+                "model": row["id"],
+                "kib": row["tflite_bytes"] / 1024,
+                "gzip_kib": row["gzip_bytes"] / 1024,
+                "val_top1": row["val"]["top1"],
+                "top1": row["test"]["top1"],
+                "auc": row["test"]["auc"],
+                "p50_ms": p50,
+                "p50_ci95_ms": row["latency"][0]["p50_ci95_ms"] if row["latency"] else None,
+                "times_smaller": baseline["tflite_bytes"] / row["tflite_bytes"],
+                "times_faster": p50_baseline / p50 if p50 and p50_baseline else None,
+                "shipped": row["shipped"],
+            }
+        )
+    return rows
+
+
+def render(document: Document, template: str) -> str:
+    """Render one of the package's templates from the document alone."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("edgekd", "templates"),
+        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(number=_number, bytes=format_bytes, seconds=format_seconds, cell=_markdown_cell)
+    shipped = next(row for row in document["models"] if row["shipped"])
+    return environment.get_template(template).render(
+        **document,
+        document=document,
+        shipped=shipped,
+        rows=summary_rows(document),
+        held=all(gate["held"] for gate in document["gates"]),
+        recipe_toml=recipe.to_toml(recipe.from_table(document["recipe"])),
+        scatter=_scatter(document),
+        pruned=any("pruned" in row["steps"] for row in document["models"]),
+    )
+
+
+def _why_not_shipped(id: str) -> str:
+    return {
+        "student_alone_fp32": "the student without the teacher, for comparison",
+        "student_fp32": "the float form, for comparison",
+        "student_fp16": "half precision: larger than INT8",
+        "student_dynamic": "dynamic range: activations stay in float",
+        "student_int8_io": "integer input and output, for NPUs and microcontrollers",
+    }.get(id, "another form of the student")
+
+
+def _p50(row: Mapping[str, Any]) -> float | None:
+    return row["latency"][0]["p50_ms"] if row["latency"] else None
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def _markdown_cell(text: object) -> str:
+    """Keep a name from breaking out of a table cell, or from becoming markup."""
+    escaped = str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    return escaped.replace("<", "&lt;").replace("`", "'")
+
+
+def _scatter(document: Document) -> dict[str, Any]:
+    """Points of the chart: bytes on a logarithmic axis against top-1 on test, in the units of its viewBox."""
+    rows = document["models"]
+    sizes = [math.log10(row["tflite_bytes"]) for row in rows]
+    low, high = math.floor(min(sizes)), math.ceil(max(sizes))
+    bottom = math.floor(20 * (min(row["test"]["top1"] for row in rows) - 0.005)) / 20
+    top = 1.0
+
+    def x(size: float) -> float:
+        return round(60.0 + 520 * (size - low) / max(high - low, 1), 1)
+
+    def y(value: float) -> float:
+        return round(250.0 - 220.0 * (value - bottom) / max(top - bottom, 0.05), 1)
+
+    return {
+        "points": [
+            {"id": row["id"], "x": x(size), "y": y(row["test"]["top1"]), "shipped": row["shipped"], "role": row["role"]}
+            for row, size in zip(rows, sizes, strict=True)
+        ],
+        "x_ticks": [{"x": x(power), "label": format_bytes(10**power)} for power in range(low, high + 1)],
+        "y_ticks": [
+            {"y": y(bottom + step * (top - bottom) / 4), "label": f"{bottom + step * (top - bottom) / 4:.3f}"}
+            for step in range(5)
+        ],
+    }
