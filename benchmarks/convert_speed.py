@@ -1,7 +1,8 @@
 """How long conversion takes: Keras's own path against edgekd's, for the fp32 and the int8 file of one student.
 
-Timed, on a freshly built MobileNetV2 each time: (Keras) ``TFLiteConverter.from_keras_model`` once a variant, as its guide
-has it; (edgekd) ``freeze`` once and ``convert`` once a variant, softmax and checks included. Same calibration images.
+Timed, on a freshly built MobileNetV2 each time: (Keras) ``TFLiteConverter.from_keras_model`` once a variant, as its
+guide has it; (edgekd) ``freeze`` once and ``convert`` once a variant, softmax and checks included. Same calibration
+images.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The only importer of TensorFlow's Keras 2 (``tf_keras``) and of ``tfmot``, which knows no other Keras.
 
 Import ``tf`` from here too: then TensorFlow's start-up messages stay off the terminal. Who sets
-``TF_CPP_MIN_LOG_LEVEL`` sees them.
+``TF_CPP_MIN_LOG_LEVEL=0`` sees them.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import numpy as np
 from edgekd.errors import ModelError, RecipeError
 from edgekd.quiet import quiet_native_stderr
 
-_user_wants_log = "TF_CPP_MIN_LOG_LEVEL" in os.environ
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-with nullcontext() if _user_wants_log else quiet_native_stderr():
+# The first messages come before TensorFlow looks at this variable, and would be printed at any level.
+_log_level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+with quiet_native_stderr() if _log_level == "3" else nullcontext():
     import tensorflow as tf
     import tf_keras
 
-if not _user_wants_log:
+if _log_level == "3":
     tf.get_logger().setLevel("ERROR")
 
 __all__ = ["load_model", "reset", "save_model", "set_determinism", "tf", "tf_keras", "tfmot"]

@@ -49,21 +49,28 @@ def open_interpreter(
         raise ModelError(f'unknown kernel "{kernel}"{did_you_mean(kernel, KERNELS)}')
     title = "these bytes" if isinstance(model, bytes) else f'"{Path(model).name}"'
     try:
-        content = model if isinstance(model, bytes) else Path(model).read_bytes()
+        magic = model[:8] if isinstance(model, bytes) else _first_bytes(Path(model), 8)
     except OSError as error:
         raise ModelError(f"model {title} cannot be read: {error.strerror}") from None
-    if content[4:8] != b"TFL3":
+    if magic[4:] != b"TFL3":
         raise ModelError(f"model {title}: not a TensorFlow Lite file; give a .tflite")
+    # A path is mapped into memory, as on a phone; bytes would count twice in the peak memory.
+    source = {"model_content": model} if isinstance(model, bytes) else {"model_path": os.fspath(model)}
     try:
         with quiet_native_stderr():
             interpreter = Interpreter(
-                model_content=content, num_threads=num_threads, experimental_op_resolver_type=_RESOLVERS[kernel]
+                **source, num_threads=num_threads, experimental_op_resolver_type=_RESOLVERS[kernel]
             )
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"model {title} cannot be opened with the {kernel} kernels: {reason}") from None
     return interpreter
+
+
+def _first_bytes(path: Path, count: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(count)
 
 
 def as_input(interpreter: Interpreter, images: NDArray[np.uint8]) -> NDArray[Any]:

@@ -8,11 +8,14 @@ alone.
 from __future__ import annotations
 
 import io
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from edgekd.errors import DataError
 
@@ -31,22 +34,43 @@ def open_image(source: Path | bytes, name: str | None = None) -> Image.Image:
         name: what messages call it; the path by default.
 
     Raises:
-        DataError: not an image of these formats, a broken one, or one of more than 64 million pixels.
+        DataError: not an image of these formats, a broken one, one of several pages, or one of more than 64 million
+            pixels.
     """
+    with _reading(source, name) as image:
+        image.load()
+        return image
+
+
+def shorter_side(source: Path | bytes, name: str | None = None) -> int:
+    """Shorter side of an image file in pixels, from its header alone. Raises DataError as :func:`open_image`."""
+    with _reading(source, name) as image:
+        return min(image.size)
+
+
+@contextmanager
+def _reading(source: Path | bytes, name: str | None) -> Iterator[Image.Image]:
     name = name or (str(source) if isinstance(source, Path) else "image")
     try:
-        image = Image.open(source if isinstance(source, Path) else io.BytesIO(source), formats=FORMATS)
-        _check_size(image.width, image.height, name)
-        image.load()
+        with source.open("rb") if isinstance(source, Path) else io.BytesIO(source) as file:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit here is a lower one
+                image = Image.open(file, formats=FORMATS)
+            _check_size(image.width, image.height, name)
+            # A phone's JPEG may carry further frames (MPO); the first one is the picture.
+            pages = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+            if pages > 1:
+                raise DataError(f'"{name}" has {pages} pages; save the one that counts as a file of its own')
+            yield image
     except DataError:
         raise
     except Image.DecompressionBombError:
         raise DataError(f'"{name}" has more than {MAX_PIXELS:,} pixels; scale it down') from None
+    except UnidentifiedImageError:
+        raise DataError(f'"{name}" is not an image in the form {", ".join(FORMATS)}; convert it') from None
     except Exception as error:  # Pillow's decoders raise whatever the broken bytes lead them to
-        raise DataError(
-            f'"{name}" cannot be read as {", ".join(FORMATS)}: {str(error) or type(error).__name__}'
-        ) from None
-    return image
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DataError(f'"{name}" cannot be read: {reason or type(error).__name__}') from None
 
 
 def preprocess(picture: Picture, size: int, resize: str = "stretch") -> NDArray[np.uint8]:
@@ -78,7 +102,7 @@ def preprocess(picture: Picture, size: int, resize: str = "stretch") -> NDArray[
 def to_rgb(picture: Picture) -> Image.Image:
     """Rotate as EXIF says and convert to RGB.
 
-    Grey is replicated. 16-bit grey keeps its upper byte. Transparency is laid over black.
+    Grey is replicated. 16-bit grey keeps its upper byte, ``value >> 8``. Transparency is laid over black.
 
     Raises:
         DataError: as :func:`preprocess`.
@@ -92,16 +116,28 @@ def to_rgb(picture: Picture) -> Image.Image:
         _check_size(picture.shape[1], picture.shape[0], "array")
         picture = Image.fromarray(picture)
     _check_size(picture.width, picture.height, "image")
-    image = ImageOps.exif_transpose(picture)
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image)
+    try:
+        image = ImageOps.exif_transpose(picture)
+        if image.mode.startswith("I"):
+            return _upper_byte(image).convert("RGB")
         if image.mode == "F":
             raise DataError("an image of floating-point values has no stated range; save it as 8 or 16 bit")
-        return Image.fromarray((np.clip(values, 0, 65535).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        overlay = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), overlay).convert("RGB")
-    return image.convert("RGB")
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+            return Image.alpha_composite(black, image.convert("RGBA")).convert("RGB")
+        return image.convert("RGB")
+    except DataError:
+        raise
+    except Exception as error:  # broken EXIF, or a mode that Pillow cannot convert
+        raise DataError(f"an image of mode {picture.mode} cannot be converted to RGB: {error}") from None
+
+
+def _upper_byte(image: Image.Image) -> Image.Image:
+    """Grey of 16 bits, which Pillow gives as mode I;16 or, in some versions, as I, to 8 bits."""
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise DataError("an image of 32-bit values has no stated range; save it as 8 or 16 bit")
+    return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
 
 
 def _check_size(width: int, height: int, name: str) -> None:

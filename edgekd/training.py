@@ -299,7 +299,7 @@ def _restore(path: Path, model: Any, optimizer: Any) -> _State | None:
     """Read a checkpoint back; a damaged one is a warning, and training starts anew."""
     groups: dict[str, list[NDArray[Any]]] = {"model": [], "optimizer": [], "best": []}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in sorted(archive.files):
                 if name != "state":
                     groups[name.split("/")[0]].append(archive[name])

@@ -10,6 +10,7 @@ import hashlib
 import logging
 import os
 import sys
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ logger = logging.getLogger("edgekd")
 BASE_URL = "https://zenodo.org/records/10519652/files/"
 ATTRIBUTION = 'Jiancheng Yang et al., "MedMNIST v2", Scientific Data 10:41 (2023), https://medmnist.com'
 SUPPORTED_TASKS = ("binary", "multi-class")
+ABANDONED_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -141,22 +143,28 @@ def fetch(name: str, folder: Path, base_url: str = BASE_URL) -> Path:
     entry = require_supported(name)
     file = f"{name}.npz"
     path = folder / file
-    remedy = f'download {base_url}{file} elsewhere and put it at "{path}", or name it with --data PATH'
     if path.exists() and md5_file(path) == entry.md5:
         return path
-    path.unlink(missing_ok=True)
+    remedy = f'download {base_url}{file} elsewhere and put it at "{path}", or name it with --data PATH'
+    if path.exists():
+        remedy = (
+            f'what lies at "{path}" is another file (MD5), to use it all the same give it with --data; else {remedy}'
+        )
     logger.info(f"downloading {file} to {folder}")
     pooch.get_logger().setLevel(logging.WARNING)
+    bar = _Bar()
     try:
+        _remove_abandoned(folder)
         pooch.retrieve(
             f"{base_url}{file}?download=1",
             known_hash=f"md5:{entry.md5}",
             fname=file,
             path=folder,
-            downloader=pooch.HTTPDownloader(progressbar=_Bar(), timeout=30),
+            downloader=pooch.HTTPDownloader(progressbar=bar, chunk_size=_Bar.CHUNK, timeout=30),
         )
     except requests.exceptions.RequestException as error:
-        raise DataError(f'data set "{name}" cannot be downloaded ({type(error).__name__}); {remedy}') from None
+        status = f" {error.response.status_code}" if error.response is not None else ""
+        raise DataError(f'data set "{name}" cannot be downloaded ({type(error).__name__}{status}); {remedy}') from None
     except ValueError:
         raise DataError(
             f'the download of data set "{name}" is damaged (its MD5 is wrong) and was removed; {remedy}'
@@ -165,7 +173,16 @@ def fetch(name: str, folder: Path, base_url: str = BASE_URL) -> Path:
         raise DataError(
             f'data set "{name}" cannot be kept in "{folder}" ({error.strerror or error}); {remedy}'
         ) from None
+    finally:
+        bar.close()
     return path
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what a killed download left; one that still grows belongs to another process."""
+    for path in folder.glob("tmp*"):
+        if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+            path.unlink(missing_ok=True)
 
 
 def md5_file(path: Path) -> str:
@@ -177,16 +194,23 @@ def md5_file(path: Path) -> str:
 class _Bar:
     """What pooch wants of a progress bar, shown through edgekd's own progress."""
 
+    CHUNK = 65_536
     total = 0
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._task: Task | None = None
+        self._done = 0
 
     def update(self, count: int) -> None:
+        """Pooch counts whole chunks, and at the end the total once more; what is shown stops at the total."""
         if self._task is None:
-            progress = BarProgress() if sys.stderr.isatty() else LineProgress()
+            # A quiet command line has set the level of the logger.
+            bar = sys.stderr.isatty() and logger.isEnabledFor(logging.INFO)
+            progress = BarProgress() if bar else LineProgress()
             self._task = self._stack.enter_context(progress.task("download", self.total, "bytes"))
+        count = min(count, self.total - self._done) if self.total else count
+        self._done += count
         self._task.advance(count)
 
     def reset(self) -> None:

@@ -32,7 +32,7 @@ def load_npz(path: Path, name: str, config: Data) -> Source:
     """
     title = f'"{path}"'
     if not path.is_file():
-        raise DataError(f"{title}: no such file")
+        raise DataError(f"{title} is no .npz file; data set {name} is wanted as one" if name else f"{title} is no file")
     arrays = _read(path, title)
     entry = medmnist.TABLE.get(name)
     labels = {split: _labels(arrays[f"{split}_labels"], f"{split}_labels", title) for split in SPLITS}
@@ -50,9 +50,10 @@ def load_npz(path: Path, name: str, config: Data) -> Source:
                 f"with {num_classes} classes 0 to {num_classes - 1} are allowed"
             )
         splits[split] = SourceSplit(images, labels[split])
-    missing = sorted(set(range(num_classes)) - set(np.unique(splits["train"].labels).tolist()))
-    if missing:
-        raise DataError(f"{title}: train has no image of class {missing[0]}; every class needs some")
+    present = np.unique(splits["train"].labels)
+    if len(present) < num_classes:
+        first = next((index for index, label in enumerate(present) if index != label), len(present))
+        raise DataError(f"{title}: train has no image of class {first}, the labels are 0 to {num_classes - 1}")
     sha256 = sha256_file(path)
     if entry is None:
         class_names = tuple(f"class_{index}" for index in range(num_classes))
@@ -85,13 +86,17 @@ def _read(path: Path, title: str) -> dict[str, NDArray[Any]]:
             raise DataError(
                 f"{title} unpacks to {size / 2**30:.0f} GiB, more than {MAX_BYTES // 2**30}; use a class folder"
             )
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [name for name in wanted if name not in archive.files]
             if missing:
                 raise DataError(f"{title} lacks {', '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}")
             return {name: archive[name] for name in wanted}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        reason = "object arrays are pickles, which are never read" if "pickle" in str(error) else str(error)
+    except DataError:
+        raise
+    except Exception as error:  # zipfile, zlib and numpy raise whatever the broken bytes lead them to
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        if "pickle" in reason:
+            reason = "object arrays are pickles, which are never read"
         raise DataError(f"{title} cannot be read as NPZ: {reason}") from None
 
 

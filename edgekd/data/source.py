@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.preprocessing import Picture, open_image
+from edgekd.preprocessing import Picture, open_image, shorter_side
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,10 @@ class FileRef:
     def read(self) -> Picture:
         """Decode it. Raises DataError."""
         return open_image(self.path, self.name)
+
+    def shorter_side(self) -> int:
+        """Shorter side in pixels, from the header. Raises DataError."""
+        return shorter_side(self.path, self.name)
 
 
 Pictures = NDArray[np.uint8] | Sequence[FileRef]

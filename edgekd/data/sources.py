@@ -19,8 +19,18 @@ from edgekd.registry import Registry
 Loader = Callable[[Data], Source]
 
 DATASETS: Registry[Loader] = Registry("data set", "edgekd.datasets", DataError)
-DATASETS.register("synthetic_cells")(load_synthetic_cells)
-DATASETS.register("cifar100")(load_cifar100)
+
+
+def _without_path(name: str, loader: Loader, config: Data) -> Source:
+    if config.path:
+        raise DataError(
+            f'data set "{name}" takes no path; for "{config.path}" leave data.name empty, or use the recipe default'
+        )
+    return loader(config)
+
+
+DATASETS.register("synthetic_cells")(partial(_without_path, "synthetic_cells", load_synthetic_cells))
+DATASETS.register("cifar100")(partial(_without_path, "cifar100", load_cifar100))
 
 
 def _load_medmnist(name: str, config: Data) -> Source:
@@ -42,13 +52,11 @@ def load_source(config: Data) -> Source:
     path = Path(config.path)
     if config.path and not path.exists():
         raise DataError(f'data.path = "{config.path}": no such file or folder')
-    if config.name in medmnist.TABLE or (config.name and not config.path):
+    if config.name:
         return DATASETS[config.name](config)
-    if config.name in DATASETS:
-        raise DataError(f'data set "{config.name}" takes no path; leave out data.name to use "{config.path}"')
     if path.is_dir():
         return load_folder(path, config)
-    if path.suffix == ".npz":
+    if path.suffix.lower() == ".npz":
         known = path.stem in medmnist.TABLE
         if known:
             medmnist.require_supported(path.stem)

@@ -171,7 +171,7 @@ def check(view: View, variant: str) -> None:
 
 
 def _check_requantization(view: View) -> None:
-    """XNNPACK (in LiteRT 2.3) writes past its memory, and the process dies, where an INT8 layer multiplies by 256 or more."""
+    """Refuse an INT8 layer that multiplies by 256 or more: XNNPACK (LiteRT 2.3) corrupts its memory there and dies."""
     for operator, kernel in cost.weights(view):
         source, target = view.tensors[operator.inputs[0]], view.tensors[operator.outputs[0]]
         factor = source.scale[0] * max(kernel.scale) / target.scale[0]

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from edgekd import recipe
+from edgekd.errors import RecipeError
+
+
+@pytest.mark.parametrize("name", recipe.builtin_names())
+def test_builtin_recipes_load_and_survive_a_round_trip(name: str, tmp_path: Path) -> None:
+    loaded = recipe.load(name, {"data.path": "somewhere"} if name == "default" else None)
+    path = tmp_path / "again.toml"
+    path.write_text(recipe.to_toml(loaded))
+    assert recipe.load(str(path)) == loaded
+    assert loaded.name == name
+
+
+def test_builtin_names() -> None:
+    assert recipe.builtin_names() == ["cifar100", "default", "pneumoniamnist", "quickstart"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"distil.temperature": 2.0}, 'unknown key "distil"; did you mean "distill"?'),
+        ({"distill.temprature": 2.0}, 'unknown key "distill.temprature"; did you mean "temperature"?'),
+        ({"distill.temperature": 0.0}, "distill.temperature = 0.0: allowed: above 0 and at most 100"),
+        ({"distill.temperature": float("nan")}, "distill.temperature = nan: allowed: above 0"),
+        ({"distill.temperature": "hot"}, "distill.temperature = 'hot': a number is wanted"),
+        ({"distill.hard_loss_weight": 1.5}, "allowed: at least 0 and at most 1"),
+        ({"distill.num_views": 2.5}, "distill.num_views = 2.5: a whole number is wanted"),
+        ({"distill.train_alone": 1}, "distill.train_alone = 1: true or false is wanted"),
+        ({"prune.final_sparsity": 1}, "prune.final_sparsity = 1.0: allowed: at least 0 and below 1"),
+        ({"prune.initial_sparsity": 0.9}, "prune.initial_sparsity = 0.9: at most prune.final_sparsity, 0.5"),
+        ({"prune.method": "weigth"}, 'prune.method = "weigth": allowed: none, weight; did you mean "weight"?'),
+        ({"teacher.training.schedule": "linear"}, "allowed: cosine, step, constant"),
+        ({"teacher": 3}, '"teacher" is a table of keys, not 3'),
+        ({"teacher.model.depth": 3}, '"teacher.model.depth": "model" is a value'),
+        ({"gates.min_recall": 0.5}, "a table of names and numbers is wanted"),
+        ({"gates.min_recall": {"normal": 1.5}}, 'gates.min_recall."normal" = 1.5: allowed: at least 0 and at most 1'),
+        ({"quantize.variants": ["fp32"]}, "int8 is the shipped model"),
+        ({"quantize.variants": ["int4", "int8"]}, 'quantize.variants = "int4": allowed: fp32, fp16, dynamic, int8'),
+        ({"data.image_size": 8}, "data.image_size = 8: at least 16, or 0"),
+        ({"data.val_fraction": 0.45, "data.test_fraction": 0.45}, "below 0.8"),
+        ({"data.name": ""}, "name a data set"),
+        ({"seed": -1}, "seed = -1: allowed: at least 0"),
+    ],
+)
+def test_wrong_values_are_named_with_what_is_allowed(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe.load("quickstart", changes)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("quikstart", 'unknown recipe "quikstart"; did you mean "quickstart"?'),
+        ("nowhere.toml", 'recipe "nowhere.toml" does not exist; built-in recipes: cifar100, default'),
+    ],
+)
+def test_unknown_recipes(name: str, message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        recipe.load(name)
+    assert message in str(caught.value)
+
+
+def test_a_folder_where_a_recipe_belongs(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=f"did you mean --data {tmp_path}"):
+        recipe.load(str(tmp_path))
+
+
+def test_broken_toml_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("[data\n")
+    with pytest.raises(RecipeError, match=r'broken.toml" is not valid TOML'):
+        recipe.load(str(path))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("2.5", 2.5), ("3", 3), ("true", True), ("[1, 2]", [1, 2]), ("weight", "weight"), ('"x"', "x")],
+)
+def test_parse_value(text: str, value: object) -> None:
+    assert recipe.parse_value(text) == value
+
+
+def test_sized_to_fills_in_what_the_recipe_leaves_to_the_data() -> None:
+    # 28 pixels: 32 is the first side of at least 21. 60,000 / 1,000 = 60 teacher epochs; 120,000 / 1,000 = 120, at most
+    # 100; 40,000 / 1,000 = 40. 1,000 // 8 = 125 images a step at most.
+    sized = recipe.sized_to(recipe.load("default", {"data.path": "x"}), num_train=1000, median_side=28, num_threads=3)
+    assert sized.data.image_size == 32
+    assert (sized.teacher.training.epochs, sized.distill.training.epochs, sized.prune.training.epochs) == (60, 100, 40)
+    assert sized.teacher.training.batch_size == 125
+    assert sized.num_threads == 3
+
+
+@pytest.mark.parametrize(("side", "size"), [(20, 32), (42, 32), (43, 64), (85, 64), (128, 96), (129, 128), (2000, 128)])
+def test_sized_to_image_size(side: int, size: int) -> None:
+    # The smallest of 32, 64, 96, 128 that is at least three quarters of the side.
+    sized = recipe.sized_to(recipe.load("default", {"data.path": "x"}), num_train=10, median_side=side, num_threads=1)
+    assert sized.data.image_size == size
+
+
+def test_sized_to_leaves_what_the_recipe_says() -> None:
+    loaded = recipe.load("pneumoniamnist", {"num_threads": 1})
+    assert recipe.sized_to(loaded, num_train=4708, median_side=28, num_threads=2) == loaded
+
+
+def _options(cls: type, prefix: str = "") -> list[tuple[str, dataclasses.Field[object]]]:
+    found = []
+    for item in dataclasses.fields(cls):
+        kind = recipe._types(cls)[item.name]
+        found += (
+            _options(kind, f"{prefix}{item.name}.") if dataclasses.is_dataclass(kind) else [(prefix + item.name, item)]
+        )
+    return found
+
+
+def test_every_key_is_documented() -> None:
+    keys = _options(recipe.Recipe)
+    assert len(keys) > 60
+    assert [name for name, item in keys if not item.metadata.get("doc")] == []

@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgekd import _keras, losses
+from edgekd.artifact import Artifact
+from edgekd.data import Dataset
+from edgekd.errors import TrainingError
+from edgekd.progress import Progress
+from edgekd.recipe import Training, Views
+from edgekd.training import Hooks, epoch_order, evaluate, fit, learning_rate_at, make_predict
+
+SETTINGS = Training(epochs=4, batch_size=8, learning_rate=0.02, warmup_epochs=0.5)
+
+
+def tiny_model(seed: int = 0):
+    _keras.reset(seed)
+    layers = _keras.tf_keras.layers
+    pixels = _keras.tf_keras.Input((16, 16, 3), name="pixels")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(pixels)
+    x = layers.Conv2D(4, 3, strides=4, name="conv")(x)
+    x = layers.BatchNormalization(momentum=0.9, name="bn")(x)
+    x = layers.Flatten(name="flat")(layers.ReLU(name="relu")(x))
+    return _keras.tf_keras.Model(pixels, layers.Dense(2, name="logits")(x), name="tiny")
+
+
+def objective(labels, logits, _):
+    return losses.cross_entropy(labels, logits)
+
+
+def run(model, dataset: Dataset, work: Path, **options):
+    settings = {
+        "training": SETTINGS,
+        "views": Views(horizontal_flip=False, max_shift=0.1),
+        "objective": objective,
+        "seed": 5,
+        "progress": Progress(),
+        "title": "tiny",
+        **options,
+    }
+    return fit(model, dataset, work=work, **settings)
+
+
+class Killed(Exception):
+    """Stands for SIGKILL."""
+
+
+def test_learning_rate_by_hand() -> None:
+    cosine = Training(epochs=10, learning_rate=1.0, warmup_epochs=2, schedule="cosine")
+    # Ten steps an epoch: 20 warm-up steps rise by 1/21; then half a cosine over the other 80.
+    assert learning_rate_at(cosine, 0, 10) == pytest.approx(1 / 21)
+    assert learning_rate_at(cosine, 19, 10) == pytest.approx(20 / 21)
+    assert learning_rate_at(cosine, 20, 10) == pytest.approx(1.0)
+    assert learning_rate_at(cosine, 60, 10) == pytest.approx(0.5)
+    assert learning_rate_at(cosine, 99, 10) == pytest.approx(0.5 * (1 + math.cos(math.pi * 79 / 80)))
+    steps = Training(epochs=240, learning_rate=0.01, warmup_epochs=0, schedule="step", step_epochs=(150, 180, 210))
+    rates = [learning_rate_at(steps, epoch * 10, 10) for epoch in (149, 150, 180, 210)]
+    assert rates == pytest.approx([1e-2, 1e-3, 1e-4, 1e-5])
+    constant = Training(epochs=3, learning_rate=0.3, warmup_epochs=0, schedule="constant")
+    assert learning_rate_at(constant, 29, 10) == 0.3
+
+
+def test_epoch_order_is_a_permutation_of_its_own() -> None:
+    assert sorted(epoch_order(1, 0, 50)) == list(range(50))
+    assert not np.array_equal(epoch_order(1, 0, 50), epoch_order(1, 1, 50))
+    assert np.array_equal(epoch_order(1, 1, 50), epoch_order(1, 1, 50))
+
+
+def test_it_learns(tiny_data: Artifact, tmp_path: Path) -> None:
+    dataset, model = Dataset.open(tiny_data), tiny_model()
+    history = run(model, dataset, tmp_path / "work")
+    assert [row["epoch"] for row in history] == [0, 1, 2, 3]
+    assert history[-1]["loss"] < history[0]["loss"]
+    assert evaluate(make_predict(model), dataset.val)["top1"] == 1.0
+
+
+@pytest.mark.parametrize("step", [2, 6, 13, 23])
+def test_killed_and_resumed_ends_as_unbroken(step: int, tiny_data: Artifact, tmp_path: Path) -> None:
+    dataset = Dataset.open(tiny_data)
+    unbroken = tiny_model()
+    history = run(unbroken, dataset, tmp_path / "unbroken")
+    steps = iter(range(100))
+
+    def kill() -> None:
+        if next(steps) == step:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tiny_model(), dataset, tmp_path / "work", hooks=Hooks(before_step=kill))
+    resumed = tiny_model(seed=99)  # whatever it begins with, the checkpoint decides, unless the kill came before one
+    if step < 6:
+        resumed = tiny_model()
+    assert run(resumed, dataset, tmp_path / "work") == history
+    for expected, found in zip(unbroken.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_finished_fit_is_not_run_again(tiny_data: Artifact, tmp_path: Path) -> None:
+    dataset, model = Dataset.open(tiny_data), tiny_model()
+    history = run(model, dataset, tmp_path / "work")
+
+    def never() -> None:
+        raise AssertionError("a step was run")
+
+    again = tiny_model(seed=1)
+    assert run(again, dataset, tmp_path / "work", hooks=Hooks(before_step=never)) == history
+    np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
+
+
+def test_damaged_checkpoint_is_a_warning(tiny_data: Artifact, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    dataset = Dataset.open(tiny_data)
+    expected = tiny_model()
+    run(expected, dataset, tmp_path / "good")
+    (tmp_path / "work").mkdir()
+    content = (tmp_path / "good" / "checkpoint.npz").read_bytes()
+    (tmp_path / "work" / "checkpoint.npz").write_bytes(content[: len(content) // 2])
+    logging.getLogger("edgekd").propagate = True
+    found = tiny_model()
+    run(found, dataset, tmp_path / "work")
+    assert "a checkpoint is damaged" in caplog.text
+    np.testing.assert_array_equal(found.get_weights()[0], expected.get_weights()[0])
+
+
+def test_the_epoch_that_was_best_on_val_is_kept(tiny_data: Artifact, tmp_path: Path) -> None:
+    dataset, model = Dataset.open(tiny_data), tiny_model()
+    history = run(model, dataset, tmp_path / "work", training=Training(epochs=6, batch_size=8, learning_rate=2.0))
+    best = max(history, key=lambda row: (row["val_auc"], -row["val_loss"]))
+    score = evaluate(make_predict(model), dataset.val)
+    assert (score["auc"], score["loss"]) == (best["val_auc"], best["val_loss"])
+
+
+def test_first_epochs_can_be_left_out(tiny_data: Artifact, tmp_path: Path) -> None:
+    dataset, model = Dataset.open(tiny_data), tiny_model()
+    history = run(model, dataset, tmp_path / "work", first_epoch_kept=3)
+    assert evaluate(make_predict(model), dataset.val)["loss"] == history[3]["val_loss"]
+
+
+def test_start_is_kept_where_nothing_improves(tiny_data: Artifact, tmp_path: Path) -> None:
+    dataset, model = Dataset.open(tiny_data), tiny_model()
+    run(model, dataset, tmp_path / "first")
+    before = model.get_weights()
+    run(
+        model,
+        dataset,
+        tmp_path / "second",
+        training=Training(epochs=2, batch_size=8, learning_rate=0.05, warmup_epochs=0),
+        objective=lambda labels, logits, soft: losses.cross_entropy(1 - labels, logits),  # learns the opposite
+        keep_initial=True,
+    )
+    for expected, found in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_soft_targets_follow_the_view(tiny_data: Artifact, tmp_path: Path) -> None:
+    """A loss that reads only the soft targets sees those of (view, sample) and no others."""
+    dataset, model = Dataset.open(tiny_data), tiny_model()
+    targets = np.zeros((2, 48, 2), np.float16)
+    targets[1] = 7.0
+    history = run(
+        model,
+        dataset,
+        tmp_path / "work",
+        soft_targets=targets,
+        objective=lambda labels, logits, soft: 0.0 * losses.cross_entropy(labels, logits) + _keras.tf.reduce_mean(soft),
+    )
+    assert [row["loss"] for row in history] == [0.0, 7.0, 0.0, 7.0]
+
+
+def test_a_loss_that_is_no_number_stops_and_names_the_step(tiny_data: Artifact, tmp_path: Path) -> None:
+    def poisoned(labels, logits, soft):
+        return losses.cross_entropy(labels, logits) / (0.0 * soft[0, 0])
+
+    with pytest.raises(TrainingError, match=r"tiny: the loss is (nan|inf) at step 0 of 24; lower the learning_rate"):
+        run(tiny_model(), Dataset.open(tiny_data), tmp_path / "work", objective=poisoned)
+
+
+def test_weight_decay_leaves_biases_alone(tiny_data: Artifact, tmp_path: Path) -> None:
+    dataset, model = Dataset.open(tiny_data), tiny_model()
+    model.get_layer("logits").bias.assign([3.0, -3.0])
+    kernel = float(np.abs(model.get_layer("logits").kernel.numpy()).sum())
+    run(
+        model,
+        dataset,
+        tmp_path / "work",
+        training=Training(epochs=3, batch_size=8, learning_rate=0.1, weight_decay=0.5, warmup_epochs=0),
+        objective=lambda labels, logits, soft: 0.0 * losses.cross_entropy(labels, logits),
+    )
+    np.testing.assert_array_equal(model.get_layer("logits").bias.numpy(), [3.0, -3.0])
+    assert float(np.abs(model.get_layer("logits").kernel.numpy()).sum()) < 0.9 * kernel
