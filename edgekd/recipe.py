@@ -67,7 +67,7 @@ class Training:
     epochs: int = option(0, "passes over the training images; 0: chosen from the data", minimum=0, maximum=10_000)
     batch_size: int = option(128, "images per step", minimum=1, maximum=65_536)
     optimizer: str = option("sgd", "sgd (Nesterov momentum 0.9) or adamw", choices=("sgd", "adamw"))
-    learning_rate: float = option(0.05, "learning rate at its peak", above=0, maximum=10)
+    learning_rate: float = option(0.03, "learning rate at its peak", above=0, maximum=10)
     schedule: str = option(
         "cosine",
         "course of the learning rate after warm-up: cosine (to 0), step (times step_factor at step_epochs), constant",
@@ -131,9 +131,9 @@ class Distill:
     width_multiplier: float = option(
         0.35, "width of every layer against the published architecture", above=0, maximum=2
     )
-    temperature: float = option(4.0, "softens both distributions", above=0, maximum=100)
+    temperature: float = option(2.0, "softens both distributions", above=0, maximum=100)
     hard_loss_weight: float = option(
-        0.1, "share of the loss on the labels; 1 trains the student without the teacher", minimum=0, maximum=1
+        0.5, "share of the loss on the labels; 1 trains the student without the teacher", minimum=0, maximum=1
     )
     num_views: int = option(8, "views of each image for which the teacher's logits are stored", minimum=1, maximum=1024)
     train_alone: bool = option(
