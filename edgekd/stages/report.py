@@ -151,7 +151,9 @@ def render(document: Document, template: str) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(number=_number, bytes=format_bytes, seconds=format_seconds, cell=_markdown_cell)
+    environment.filters.update(
+        number=_number, plain=_plain, bytes=format_bytes, seconds=format_seconds, cell=_markdown_cell
+    )
     shipped = next(row for row in document["models"] if row["shipped"])
     return environment.get_template(template).render(
         **document,
@@ -183,6 +185,10 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
 
 
+def _plain(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
 def _markdown_cell(text: object) -> str:
     """Keep a name from breaking out of a table cell, or from becoming markup."""
     escaped = str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
@@ -192,7 +198,7 @@ def _markdown_cell(text: object) -> str:
 def _scatter(document: Document) -> dict[str, Any]:
     """Points of the chart: bytes on a logarithmic axis against top-1 on test, in the units of its viewBox."""
     rows = document["models"]
-    sizes = [math.log10(row["tflite_bytes"]) for row in rows]
+    sizes = [math.log10(row["tflite_bytes"] / 1024) for row in rows]
     low, high = math.floor(min(sizes)), math.ceil(max(sizes))
     bottom = math.floor(20 * (min(row["test"]["top1"] for row in rows) - 0.005)) / 20
     top = 1.0
@@ -208,7 +214,7 @@ def _scatter(document: Document) -> dict[str, Any]:
             {"id": row["id"], "x": x(size), "y": y(row["test"]["top1"]), "shipped": row["shipped"], "role": row["role"]}
             for row, size in zip(rows, sizes, strict=True)
         ],
-        "x_ticks": [{"x": x(power), "label": format_bytes(10**power)} for power in range(low, high + 1)],
+        "x_ticks": [{"x": x(power), "label": f"{10**power:,} KiB"} for power in range(low, high + 1)],
         "y_ticks": [
             {"y": y(bottom + step * (top - bottom) / 4), "label": f"{bottom + step * (top - bottom) / 4:.3f}"}
             for step in range(5)
