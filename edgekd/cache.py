@@ -17,16 +17,17 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from edgekd.artifact import Artifact, canonical_json, digest_folder, read_json, write_json
-from edgekd.errors import OutputError
+from edgekd.errors import writing_to
 
 logger = logging.getLogger("edgekd")
+
+_REMEDY = "free space there, or name another cache folder with --cache-dir. What is finished is kept"
 
 DIGEST_FILE = "digest.json"
 PACKAGES = (
@@ -76,11 +77,11 @@ class Cache:
         if found is not None:
             return found, StageRecord(name, key, True, time.monotonic() - started)
         work = self.root / "work" / key
-        with _writing_to(self.root):
+        with writing_to(self.root, _REMEDY):
             work.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(prefix=f"{key[:8]}-", dir=self.root / "work"))
         try:
-            with _writing_to(self.root):
+            with writing_to(self.root, _REMEDY):
                 make(temporary, work)
                 artifact = self._publish(key, temporary)
         finally:
@@ -145,19 +146,6 @@ def _fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-@contextmanager
-def _writing_to(folder: Path) -> Any:
-    try:
-        yield
-    except OSError as error:
-        if error.filename is None or str(error.filename).startswith(str(folder)):
-            raise OutputError(
-                f'the cache folder "{folder}" cannot be written ({error.strerror or error}); free space there, or name '
-                "another with --cache-dir. What is finished is kept"
-            ) from error
-        raise
-
-
 def default_root() -> Path:
     """``EDGEKD_CACHE_DIR``, or the platform's cache folder of this user."""
     if named := os.environ.get("EDGEKD_CACHE_DIR"):
@@ -192,14 +180,23 @@ def code_digest(module: str) -> str:
 
 
 def imported_modules(name: str, tree: ast.Module) -> list[str]:
-    """Names of the edgekd modules that a syntax tree imports anywhere, packages' ``__init__`` included."""
+    """Names of the edgekd modules that a syntax tree imports anywhere, packages' ``__init__`` included.
+
+    What is imported for the type checker alone does not count: it is never run.
+    """
     found = set()
-    for node in ast.walk(tree):
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             found.add(node.module)
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            waiting += node.orelse
+        else:
+            waiting += ast.iter_child_nodes(node)
     return sorted(part for part in found if part.split(".")[0] == "edgekd" and part != name and _is_module(part))
 
 

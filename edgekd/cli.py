@@ -235,9 +235,8 @@ def _print_run(run: Run) -> None:
     for claim in run.report["claims"]:
         click.echo(f"{claim['verdict']}: {claim['text']}")
     for gate in run.report["gates"]:
-        click.echo(
-            f"gate {gate['id']}: {'held' if gate['held'] else 'FELL SHORT'}, {gate['measured']:.6g} against {gate['limit']}"
-        )
+        verdict = "held" if gate["held"] else "FELL SHORT"
+        click.echo(f"gate {gate['id']}: {verdict}, {gate['measured']:.6g} against {gate['limit']:.6g}")
     click.echo(f"report: {run.path / 'report.html'}")
     click.echo(f"bundle: {run.path / 'bundle'}")
 

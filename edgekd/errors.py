@@ -19,7 +19,10 @@ A message names the thing, says what is allowed and what to do next, in one line
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class EdgekdError(Exception):
@@ -78,3 +81,25 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if near:
         return f'; did you mean "{near[0]}"?'
     return f"; known: {', '.join(names)}" if names else ""
+
+
+# What a full or broken disk says without naming a file.
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
+
+
+@contextmanager
+def writing_to(folder: Path, remedy: str) -> Iterator[None]:
+    """Turn the operating system's refusal to write below ``folder`` into an error that names it and the remedy.
+
+    Raises:
+        OutputError: a full disk, a read-only folder. Other errors of the block go through.
+    """
+    try:
+        yield
+    except OSError as error:
+        # The error names no file, a file of the folder, or the parent in which the folder could not be made.
+        named = folder if error.filename is None else Path(error.filename)
+        concerned = named == folder or folder in named.parents or named in folder.parents
+        if not concerned or (error.filename is None and error.errno not in _DISK_ERRORS):
+            raise
+        raise OutputError(f'"{folder}" cannot be written ({error.strerror or error}); {remedy}') from error

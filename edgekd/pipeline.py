@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import shutil
 import tempfile
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekd import _keras, data, recipe
-from edgekd.artifact import Artifact, read_json
-from edgekd.cache import Cache, StageRecord, code_digest, versions
+from edgekd.artifact import Artifact, read_json, sha256_file
+from edgekd.cache import Cache, StageRecord, versions
 from edgekd.errors import OutputError, UserError, did_you_mean
 from edgekd.progress import Progress
-from edgekd.recipe import Distill, Recipe
+from edgekd.recipe import Distill, Recipe, Teacher
 from edgekd.run_folder import FIRST_EVENT, RunFolder
-from edgekd.units import format_seconds
-
-logger = logging.getLogger("edgekd")
+from edgekd.stage_runner import StageRunner, Stop
 
 STAGES = (
     "data",
@@ -62,10 +58,6 @@ class Run:
         return self.report is None or all(gate["held"] for gate in self.report["gates"])
 
 
-class _Stop(Exception):
-    """The stage named by ``until`` is done, or a dry run met the first stage that is not in the cache."""
-
-
 def build(
     recipe_: Recipe, out: Path, *, cache: Cache, progress: Progress | None = None, until: str | None = None
 ) -> Run:
@@ -81,31 +73,26 @@ def build(
     Raises:
         EdgekdError: see :mod:`edgekd.errors`.
     """
-    check_stage(until)
+    check_stage(until, recipe_)
     progress = progress or Progress()
     resolved, fingerprint = resolve(recipe_)
-    with RunFolder(out) as folder:
+    with RunFolder(out) as folder, folder.writing():
         folder.log(FIRST_EVENT, recipe=resolved.name, seed=resolved.seed, versions=versions())
         builder = _Builder(resolved, fingerprint, folder, cache, progress, until)
         try:
             builder.chain()
-        except _Stop:
+        except Stop:
             pass
         except BaseException as error:
-            folder.log("stopped", reason=f"{type(error).__name__}: {error}")
+            with contextlib.suppress(OutputError):
+                folder.log("stopped", reason=f"{type(error).__name__}: {error}")
             raise
-        try:
-            builder.stage_models()
-            (folder.staging / "recipe.toml").write_text(recipe.to_toml(resolved), encoding="utf-8")
-            folder.publish()
-        except OSError as error:
-            raise OutputError(
-                f'"{out}" cannot be written ({error.strerror}); free space or name another folder with --out: finished '
-                "stages are kept and are not run again"
-            ) from error
-        report_file = out / "report.json"
-        report = read_json(report_file) if "report" in {record.name for record in builder.records} else None
-        return Run(out, report, tuple(builder.records))
+        builder.stage_models()
+        (folder.staging / "recipe.toml").write_text(recipe.to_toml(resolved), encoding="utf-8")
+        folder.publish()
+    report_file = out / "report.json"
+    report = read_json(report_file) if "report" in {record.name for record in builder.records} else None
+    return Run(out, report, tuple(builder.records))
 
 
 def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Recipe, list[tuple[str, bool | None]]]:
@@ -115,10 +102,10 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
         The recipe as resolved, and for each stage whether it is cached; None where that cannot be known before the
         stages ahead of it have run.
     """
-    check_stage(until)
+    check_stage(until, recipe_)
     resolved, fingerprint = resolve(recipe_)
     builder = _Builder(resolved, fingerprint, None, cache, Progress(), until)
-    with contextlib.suppress(_Stop):
+    with contextlib.suppress(Stop):
         builder.chain()
     known: dict[str, bool | None] = {record.name: record.cached for record in builder.records}
     wanted = [name for name in STAGES if name not in skipped_stages(resolved)]
@@ -127,20 +114,24 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
     return resolved, [(name, known.get(name)) for name in wanted]
 
 
-def check_stage(name: str | None) -> None:
-    """Raise unless ``name`` is a stage or None."""
-    if name is not None and name not in STAGES:
+# What a recipe may leave out, and the setting that brings it in.
+OPTIONAL_STAGES = {"student_alone": "distill.train_alone=true", "prune": "prune.method=weight"}
+
+
+def check_stage(name: str | None, recipe_: Recipe) -> None:
+    """Raise unless ``name`` is a stage of the recipe, or None."""
+    if name is None:
+        return
+    if name not in STAGES:
         raise UserError(f'unknown stage "{name}"{did_you_mean(name, STAGES)}')
+    if name in skipped_stages(recipe_):
+        raise UserError(f'this recipe has no stage "{name}"; bring it in with --set {OPTIONAL_STAGES[name]}')
 
 
-def skipped_stages(resolved: Recipe) -> set[str]:
+def skipped_stages(recipe_: Recipe) -> set[str]:
     """Stages that a recipe leaves out."""
-    skipped = set()
-    if not resolved.distill.train_alone:
-        skipped.add("student_alone")
-    if resolved.prune.method == "none":
-        skipped.add("prune")
-    return skipped
+    there = {"student_alone": recipe_.distill.train_alone, "prune": recipe_.prune.method != "none"}
+    return {name for name in OPTIONAL_STAGES if not there[name]}
 
 
 def resolve(recipe_: Recipe) -> tuple[Recipe, str]:
@@ -151,8 +142,8 @@ def resolve(recipe_: Recipe) -> tuple[Recipe, str]:
     return resolved, probe.fingerprint
 
 
-class _Builder:
-    """One pass over the chain. Without a folder it is a dry run: it ends at the first stage that is not cached."""
+class _Builder(StageRunner):
+    """One pass over the chain."""
 
     def __init__(
         self,
@@ -163,9 +154,8 @@ class _Builder:
         progress: Progress,
         until: str | None,
     ):
-        self.recipe, self.fingerprint, self.folder = resolved, fingerprint, folder
-        self.cache, self.progress, self.until = cache, progress, until
-        self.records: list[StageRecord] = []
+        super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until)
+        self.recipe, self.fingerprint = resolved, fingerprint
         self.models: list[Artifact] = []
 
     def chain(self) -> None:
@@ -180,10 +170,12 @@ class _Builder:
         r, d = self.recipe, self.recipe.distill
         _keras.set_determinism(r.num_threads)
 
-        images = self.cached("data", data.prepare, config=r.data, ingredients={"source": self.fingerprint})
-        self.warn(images.facts["warnings"])
+        source = {"source": self.fingerprint}
+        images = self.cached("data", data.prepare, config=r.data, ingredients=source, shown=True)
 
-        large = self.trained("teacher", teacher, images, config=r.teacher)
+        large = self.trained(
+            "teacher", teacher, images, config=r.teacher, ingredients={"config": _by_content(r.teacher)}
+        )
         self.models.append(large)
         logits = self.trained("teacher_logits", teacher_logits, images, large, config=d.views, num_views=d.num_views)
 
@@ -192,7 +184,11 @@ class _Builder:
         if d.train_alone:
             self.models.append(self.trained("student_alone", distill, images, None, config=_alone(r)))
         if r.prune.method != "none":
-            loss = {"temperature": d.temperature, "hard_loss_weight": d.hard_loss_weight, "views": d.views}
+            loss: dict[str, Any] = {
+                "temperature": d.temperature,
+                "hard_loss_weight": d.hard_loss_weight,
+                "views": d.views,
+            }
             student = self.trained("prune", prune, images, logits, student, config=r.prune, **loss)
             steps.append("pruned")
 
@@ -203,94 +199,10 @@ class _Builder:
         )
         self.models.append(small)
         verified = self.cached("verify", verify, images, self.models, config=r.verify, gates=r.gates, seed=r.seed)
-        self.warn(verified.facts["warnings"])
 
         measured = self.fresh("benchmark", self.benchmark, images)
         self.fresh("bundle", self.bundle, images, small, verified)
         self.fresh("report", self.report, images, verified, measured)
-
-    def cached(
-        self,
-        name: str,
-        function: Callable[..., Artifact],
-        *inputs: Any,
-        config: Any,
-        ingredients: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> Artifact:
-        """Run ``function(*inputs, config, out_dir, **options)``, or take what it made before."""
-        return self._stage(
-            name,
-            function,
-            inputs,
-            {"config": config, **options, **(ingredients or {})},
-            lambda out_dir, work: function(*inputs, config, out_dir, **options),
-        )
-
-    def trained(
-        self, name: str, function: Callable[..., Artifact], *inputs: Any, config: Any, **options: Any
-    ) -> Artifact:
-        """The same for a stage that trains: it has a seed, a thread count, checkpoints and progress."""
-        seed = self.recipe.seed
-        return self._stage(
-            name,
-            function,
-            inputs,
-            {"config": config, **options, "seed": seed, "num_threads": self.recipe.num_threads},
-            lambda out_dir, work: function(
-                *inputs, config, out_dir, **options, seed=seed, work=work, progress=self.progress
-            ),
-        )
-
-    def _stage(
-        self,
-        name: str,
-        function: Callable[..., Artifact],
-        inputs: Sequence[Any],
-        ingredients: Mapping[str, Any],
-        make: Callable[[Path, Path], Artifact],
-    ) -> Artifact:
-        key = {
-            **{item: _plain(value) for item, value in ingredients.items()},
-            "inputs": _digests(inputs),
-            "code": code_digest(function.__module__),
-            "versions": versions(),
-        }
-        if self.folder is None and not self.cache.has(name, key):
-            raise _Stop
-        self._announce(name)
-        artifact, record = self.cache.run(name, make, key)
-        self._finish(record)
-        return artifact
-
-    def fresh(self, name: str, function: Callable[..., Artifact | None], *inputs: Artifact) -> Any:
-        """Run a stage that is never taken from the cache, because it reads the clock or is made in no time."""
-        if self.folder is None:
-            raise _Stop
-        self._announce(name)
-        started = time.monotonic()
-        result = function(*inputs)
-        self._finish(StageRecord(name, "", False, time.monotonic() - started))
-        return result
-
-    def _announce(self, name: str) -> None:
-        if self.folder is not None:
-            self.folder.log("stage started", stage=name)
-
-    def _finish(self, record: StageRecord) -> None:
-        self.records.append(record)
-        if self.folder is not None:
-            self.folder.log("stage finished", **asdict(record))
-            logger.info(f"{record.name}: {'cached' if record.cached else format_seconds(record.seconds)}")
-        if record.name == self.until:
-            raise _Stop
-
-    def warn(self, messages: Sequence[str]) -> None:
-        """Pass on what a stage found worth a warning."""
-        for message in messages:
-            if self.folder is not None:
-                logger.warning(message)
-                self.folder.log("warning", message=message)
 
     def benchmark(self, images: Artifact) -> Artifact:
         """Time every model on real images of the test split."""
@@ -339,6 +251,12 @@ class _Builder:
                 shutil.copyfile(model.path / entry["file"], target / f"{entry['id']}.tflite")
 
 
+def _by_content(teacher: Teacher) -> Teacher:
+    """For the key: a file of weights counts by its bytes and not by its name."""
+    path = Path(teacher.weights)
+    return dataclasses.replace(teacher, weights=sha256_file(path)) if path.is_file() else teacher
+
+
 def _alone(resolved: Recipe) -> Distill:
     """The student without the teacher: as many epochs as distillation and pruning have together."""
     d = resolved.distill
@@ -351,11 +269,3 @@ def _alone(resolved: Recipe) -> Distill:
         num_views=1,
         train_alone=False,
     )
-
-
-def _plain(value: Any) -> Any:
-    return recipe.to_table(value) if dataclasses.is_dataclass(value) else value
-
-
-def _digests(inputs: Sequence[Any]) -> list[Any]:
-    return [_digests(part) if isinstance(part, Sequence) else part and part.digest for part in inputs]

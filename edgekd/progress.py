@@ -20,6 +20,9 @@ class Task:
     def advance(self, count: int, **figures: float) -> None:
         """Count ``count`` more units as done; ``figures`` (a loss, say) are shown beside."""
 
+    def skip(self, count: int) -> None:
+        """Count ``count`` units that an earlier run had done; they are no part of the rate."""
+
 
 class Progress:
     """Where tasks are shown. This base class shows nothing; see :class:`BarProgress` and :class:`LineProgress`."""
@@ -33,15 +36,19 @@ class Progress:
 class _LineTask(Task):
     def __init__(self, title: str, total: int, unit: str):
         self.title, self.total, self.unit = title, total, unit
-        self.done = 0
+        self.done = self.skipped = 0
         self.started = self.last_line = time.monotonic()
+
+    def skip(self, count: int) -> None:
+        self.done += count
+        self.skipped += count
 
     def advance(self, count: int, **figures: float) -> None:
         self.done += count
         now = time.monotonic()
         if now - self.last_line >= SECONDS_BETWEEN_LINES:
             self.last_line = now
-            rate = self.done / (now - self.started)
+            rate = (self.done - self.skipped) / (now - self.started)
             parts = [f"{self.title}: {self.done}/{self.total} {self.unit}", f"{rate:.0f} {self.unit}/s"]
             parts += [f"{name} {value:.4f}" for name, value in figures.items()]
             if rate > 0:
@@ -59,7 +66,7 @@ class LineProgress(Progress):
         yield task
         seconds = time.monotonic() - task.started
         if seconds >= 2:
-            logger.info(f"{title}: {task.done} {unit} in {format_seconds(seconds)}")
+            logger.info(f"{title}: {task.done - task.skipped} {unit} in {format_seconds(seconds)}")
 
 
 class BarProgress(Progress):
@@ -82,9 +89,14 @@ class BarProgress(Progress):
         started = time.monotonic()
         with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
             identity = bars.add_task(title, total=total, figures="")
-            done = 0
+            done = skipped = 0
 
             class BarTask(Task):
+                def skip(self, count: int) -> None:
+                    nonlocal skipped
+                    skipped += count
+                    bars.reset(identity, completed=done + skipped)
+
                 def advance(self, count: int, **figures: float) -> None:
                     nonlocal done
                     done += count

@@ -8,43 +8,15 @@ A value of 0 that is documented as "chosen from the data" is filled in by :func:
 from __future__ import annotations
 
 import dataclasses
-import functools
-import operator
 import tomllib
-import types
-import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from edgekd.errors import RecipeError, did_you_mean
-
-DATA_TASKS = ("multi-class", "binary")
-
-
-def option(
-    default: Any,
-    doc: str,
-    *,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    choices: tuple[str, ...] | None = None,
-) -> Any:
-    """Declare a recipe key: its default, its documentation and what is allowed.
-
-    Args:
-        default: the value when the recipe does not name the key.
-        doc: what it does, with the unit.
-        minimum, maximum: closed bounds of a number (of every element of a list, of every value of a table).
-        above, below: open bounds.
-        choices: the allowed strings.
-    """
-    rules = {"minimum": minimum, "maximum": maximum, "above": above, "below": below, "choices": choices}
-    return field(default=default, metadata={"doc": doc, **rules})
+from edgekd.options import option, read_table, to_table
 
 
 @dataclass(frozen=True)
@@ -75,7 +47,7 @@ class Training:
     )
     step_epochs: tuple[int, ...] = option((), "epochs at which schedule = step multiplies", minimum=1)
     step_factor: float = option(0.1, "factor of schedule = step", above=0, maximum=1)
-    warmup_epochs: float = option(1.0, "epochs over which the learning rate rises from 0", minimum=0)
+    warmup_epochs: float = option(1.0, "epochs over which the learning rate rises from 0", minimum=0, maximum=10_000)
     weight_decay: float = option(
         5e-4, "decoupled weight decay of kernels, per unit of learning rate", minimum=0, maximum=1
     )
@@ -290,25 +262,9 @@ def load(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Recip
 
 def from_table(table: Mapping[str, Any]) -> Recipe:
     """Make a validated recipe of nested dictionaries as TOML gives them."""
-    recipe = cast(Recipe, _read_table(Recipe, table, ""))
+    recipe = read_table(Recipe, table)
     _check_across(recipe)
     return recipe
-
-
-def to_table(recipe: Any) -> dict[str, Any]:
-    """Nested dictionaries of plain values, every key spelled out; what is not set (None) is left out."""
-    table: dict[str, Any] = {}
-    for item in dataclasses.fields(recipe):
-        value = getattr(recipe, item.name)
-        if dataclasses.is_dataclass(value):
-            table[item.name] = to_table(value)
-        elif isinstance(value, tuple):
-            table[item.name] = list(value)
-        elif isinstance(value, Mapping):
-            table[item.name] = dict(value)
-        elif value is not None:
-            table[item.name] = value
-    return table
 
 
 def to_toml(recipe: Recipe) -> str:
@@ -371,73 +327,6 @@ def _set(table: dict[str, Any], dotted: str, value: Any) -> None:
     table[last] = value
 
 
-@functools.cache
-def _types(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
-
-
-def _read_table(cls: type, table: Any, prefix: str) -> Any:
-    if not isinstance(table, Mapping):
-        raise RecipeError(f'"{prefix.rstrip(".")}" is a table of keys, not {table!r}')
-    known = {item.name: item for item in dataclasses.fields(cls)}
-    for key in table:
-        if key not in known:
-            raise RecipeError(f'unknown key "{prefix}{key}"{did_you_mean(str(key), known)}')
-    values = {}
-    for name, item in known.items():
-        if name in table:
-            values[name] = _read_value(f"{prefix}{name}", table[name], _types(cls)[name], item.metadata)
-    return cls(**values)
-
-
-def _read_value(key: str, value: Any, kind: Any, rules: Mapping[str, Any]) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _read_table(cast(type, kind), value, f"{key}.")
-    origin = typing.get_origin(kind)
-    if origin is types.UnionType:
-        kind = next(part for part in typing.get_args(kind) if part is not types.NoneType)
-        origin = typing.get_origin(kind)
-    if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise RecipeError(f"{key} = {value!r}: a list is wanted")
-        element = typing.get_args(kind)[0]
-        return tuple(_read_value(key, part, element, rules) for part in value)
-    if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            raise RecipeError(f"{key} = {value!r}: a table of names and numbers is wanted")
-        element = typing.get_args(kind)[1]
-        return {str(name): _read_value(f'{key}."{name}"', part, element, rules) for name, part in value.items()}
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not kind:
-        wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
-        raise RecipeError(f"{key} = {value!r}: {wanted} is wanted")
-    _check_allowed(key, value, rules)
-    return value
-
-
-def _check_allowed(key: str, value: Any, rules: Mapping[str, Any]) -> None:
-    choices = rules.get("choices")
-    if choices is not None and value not in choices:
-        raise RecipeError(f'{key} = "{value}": allowed: {", ".join(choices)}{_near(value, choices)}')
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        bounds: list[tuple[str, float | None, Callable[[float, float], bool]]] = [
-            ("at least", rules.get("minimum"), operator.ge),
-            ("above", rules.get("above"), operator.gt),
-            ("at most", rules.get("maximum"), operator.le),
-            ("below", rules.get("below"), operator.lt),
-        ]
-        # A comparison with NaN is False, so NaN breaks whatever bound there is.
-        if any(bound is not None and not holds(value, bound) for _, bound, holds in bounds):
-            allowed = " and ".join(f"{word} {bound:g}" for word, bound, _ in bounds if bound is not None)
-            raise RecipeError(f"{key} = {value!r}: allowed: {allowed}")
-
-
-def _near(value: str, choices: tuple[str, ...]) -> str:
-    hint = did_you_mean(value, choices)
-    return hint if hint.startswith("; did") else ""
-
-
 def _check_across(recipe: Recipe) -> None:
     """Rules that concern more than one key."""
     if not recipe.data.name and not recipe.data.path:
@@ -449,6 +338,8 @@ def _check_across(recipe: Recipe) -> None:
         )
     if "int8" not in recipe.quantize.variants:
         raise RecipeError("quantize.variants: int8 is the shipped model and cannot be left out")
+    if len(set(recipe.quantize.variants)) < len(recipe.quantize.variants):
+        raise RecipeError(f"quantize.variants = {list(recipe.quantize.variants)}: each at most once")
     if recipe.data.val_fraction + recipe.data.test_fraction >= 0.8:
         raise RecipeError("data.val_fraction + data.test_fraction: below 0.8, so that something is left to train on")
     if 0 < recipe.data.image_size < 16:

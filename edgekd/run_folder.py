@@ -14,13 +14,18 @@ import json
 import shutil
 import tempfile
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from edgekd.errors import OutputError
+from edgekd.errors import OutputError, writing_to
 
 LOG_FILE = "log.jsonl"
 FIRST_EVENT = "run"
+RESULTS = ("report.html", "report.md", "report.json", "recipe.toml", "models", "bundle")
+
+_STAGING = ".staging-"
+_REMEDY = "free space, or name another folder with --out. Finished stages are kept and are not run again"
 
 
 class RunFolder:
@@ -37,35 +42,48 @@ class RunFolder:
         self.path = path
         if path.exists() and not path.is_dir():
             raise OutputError(f'"{path}" is a file; name a folder with --out')
-        try:
+        with self.writing():
             path.mkdir(parents=True, exist_ok=True)
-            if any(path.iterdir()) and not is_run(path):
+            if any(not entry.name.startswith(_STAGING) for entry in path.iterdir()) and not is_run(path):
                 raise OutputError(f'"{path}" is not an edgekd run and is left alone; name a new folder with --out')
-            for left in path.glob(".staging-*"):
+            for left in path.glob(f"{_STAGING}*"):
                 shutil.rmtree(left, ignore_errors=True)
-            self.staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=path))
-            self._log = (path / LOG_FILE).open("w", encoding="utf-8")
-        except OSError as error:
-            raise OutputError(
-                f'"{path}" cannot be written ({error.strerror}); name another folder with --out, or free space'
-            ) from error
+            self.staging = Path(tempfile.mkdtemp(prefix=_STAGING, dir=path))
+        self._logged = False
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Name this folder and the remedy where the block cannot write."""
+        return writing_to(self.path, _REMEDY)
 
     def log(self, event: str, **facts: Any) -> None:
-        """Append one line to ``log.jsonl``: seconds since the epoch, the event, and its facts."""
-        self._log.write(json.dumps({"event": event, "time": round(time.time(), 3), **facts}) + "\n")
-        self._log.flush()
+        """Append one line to ``log.jsonl``: seconds since the epoch, the event, and its facts.
+
+        The first line replaces the log of the run before, in one step: a kill never leaves a folder without its mark.
+        """
+        line = json.dumps({"event": event, "time": round(time.time(), 3), **facts}) + "\n"
+        with self.writing():
+            if self._logged:
+                with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
+                    file.write(line)
+            else:
+                (self.staging / LOG_FILE).write_text(line, encoding="utf-8")
+                (self.staging / LOG_FILE).replace(self.path / LOG_FILE)
+                self._logged = True
 
     def publish(self) -> None:
-        """Move what was staged into place, each entry replacing the one of the earlier run."""
-        for staged in sorted(self.staging.iterdir()):
-            final = self.path / staged.name
-            if final.is_dir():
-                shutil.rmtree(final)
-            staged.replace(final)
+        """Move what was staged into place; what the earlier run left there goes, the reports first."""
+        with self.writing():
+            for name in RESULTS:
+                final = self.path / name
+                if final.is_dir():
+                    shutil.rmtree(final)
+                else:
+                    final.unlink(missing_ok=True)
+            for staged in sorted(self.staging.iterdir()):
+                staged.replace(self.path / staged.name)
 
     def close(self) -> None:
-        """Close the log and remove what was not published."""
-        self._log.close()
+        """Remove what was not published."""
         shutil.rmtree(self.staging, ignore_errors=True)
 
     def __enter__(self) -> RunFolder:

@@ -120,7 +120,7 @@ def fit(
     step_function = make_step(model, optimizer, objective)
     last_saved = time.monotonic()
     with progress.task(title, total_steps * training.batch_size) as task:
-        task.advance(state.step * training.batch_size)
+        task.skip(state.step * training.batch_size)
         while state.step < total_steps:
             epoch, position = divmod(state.step, steps_per_epoch)
             order = epoch_order(seed, epoch, len(dataset.train.labels))

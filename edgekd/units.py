@@ -16,7 +16,7 @@ def format_bytes(count: int) -> str:
 
 def format_seconds(seconds: float) -> str:
     """Format a duration: ``0.25`` gives ``"0.2 s"``, ``75`` gives ``"1 min 15 s"``."""
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
@@ -27,4 +27,4 @@ def format_seconds(seconds: float) -> str:
 
 def format_times(ratio: float) -> str:
     """Format a ratio as a factor: ``156.4`` gives ``"156x"``, ``2.34`` gives ``"2.3x"``."""
-    return f"{ratio:.0f}x" if ratio >= 10 else f"{ratio:.1f}x"
+    return f"{ratio:.0f}x" if ratio >= 9.95 else f"{ratio:.1f}x"

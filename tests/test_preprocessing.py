@@ -9,7 +9,7 @@ from PIL import Image
 
 from edgekd import preprocessing
 from edgekd.errors import DataError
-from edgekd.preprocessing import open_image, preprocess
+from edgekd.preprocessing import open_image, preprocess, shorter_side
 
 ORIENTATION = 0x0112
 
@@ -126,3 +126,49 @@ def test_other_arrays_are_refused(array: np.ndarray) -> None:
 def test_unknown_resize_is_refused() -> None:
     with pytest.raises(DataError, match="allowed: stretch, center_crop"):
         preprocess(np.zeros((4, 4), np.uint8), 8, "squash")
+
+
+def test_several_pages_are_refused_and_a_phones_jpeg_is_its_first_frame() -> None:
+    first, second = Image.new("L", (16, 16), 10), Image.new("L", (16, 16), 200)
+    with pytest.raises(DataError, match=r'"stack.tif" has 2 pages; save the one that counts'):
+        open_image(save(first, "TIFF", save_all=True, append_images=[second]), "stack.tif")
+    picture = open_image(save(first, "MPO", save_all=True, append_images=[second]))
+    assert preprocess(picture, 8).max() == 10
+
+
+@pytest.mark.parametrize(("format", "options"), [("JPEG", {}), ("TIFF", {"compression": "raw"})])
+def test_orientation_is_read_from_other_formats_too(format: str, options: dict[str, object], tmp_path: Path) -> None:
+    stored = np.zeros((16, 32), np.uint8)
+    stored[:, :16] = 255  # bright on the left; turned by 90 degrees clockwise, bright at the top
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    path = tmp_path / "photo"
+    path.write_bytes(save(Image.fromarray(stored), format, exif=exif, **options))
+    result = preprocess(open_image(path), 8)[..., 0]
+    assert result[:3].min() > 250
+    assert result[5:].max() < 5
+
+
+def test_values_without_a_stated_range_are_refused() -> None:
+    with pytest.raises(DataError, match="32-bit values has no stated range"):
+        preprocess(Image.fromarray(np.full((4, 4), 70_000, np.int32)), 4)
+    with pytest.raises(DataError, match="floating-point values has no stated range"):
+        preprocess(Image.fromarray(np.ones((4, 4), np.float32)), 4)
+
+
+def test_a_mode_that_pillow_cannot_convert_is_refused() -> None:
+    with pytest.raises(DataError, match="mode La cannot be converted"):
+        preprocess(Image.new("La", (4, 4)), 4)
+
+
+def test_shorter_side_needs_the_header_alone(tmp_path: Path) -> None:
+    path = tmp_path / "wide.png"
+    path.write_bytes(save(Image.new("RGB", (300, 200)), "PNG")[:60])
+    assert shorter_side(path) == 200
+    with pytest.raises(DataError, match="cannot be read"):
+        open_image(path)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r'photo.png" cannot be read: No such file or directory'):
+        open_image(tmp_path / "photo.png")

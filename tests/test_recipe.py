@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from edgekd import recipe
+from edgekd import options, recipe
 from edgekd.errors import RecipeError
 
 
@@ -114,7 +114,7 @@ def test_sized_to_leaves_what_the_recipe_says() -> None:
 def _options(cls: type, prefix: str = "") -> list[tuple[str, dataclasses.Field[object]]]:
     found = []
     for item in dataclasses.fields(cls):
-        kind = recipe._types(cls)[item.name]
+        kind = options.field_types(cls)[item.name]
         found += (
             _options(kind, f"{prefix}{item.name}.") if dataclasses.is_dataclass(kind) else [(prefix + item.name, item)]
         )

@@ -22,7 +22,7 @@ def smooth_images(count: int, side: int = SIDE, *, seed: int = 0, largest: int =
     )
 
 
-def tiny_cnn(*, softmax: bool = False, activation: str = "relu", sparsity: float = 0.0) -> Any:
+def tiny_cnn(*, softmax: bool = False, activation: Any = "relu", sparsity: float = 0.0) -> Any:
     """Convolution, depthwise and pointwise convolution, dense; weights from a fixed generator, logits of order 1."""
     _keras.reset(0)
     layers = _keras.tf_keras.layers

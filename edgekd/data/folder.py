@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,18 +24,27 @@ def load_folder(root: Path, config: Data) -> Source:
     """Read the layout of a folder of images; the pictures themselves are read later.
 
     With split folders, val or test that are missing are taken out of train; without, both are. A split is drawn
-    per class from ``split_seed``, so that it is the same again. Hidden files, and links that lead out of the folder,
-    are passed over.
+    per class from ``split_seed``, so that it is the same again; its share is one of all images that are divided. Hidden
+    files, and links that lead out of the folder, are passed over; what else is passed over is a warning.
 
     Raises:
-        DataError: no images, one class, a class with too few images, a class that a split folder lacks.
+        DataError: no images, one class, a class with too few images, a class that a split folder lacks, a folder that
+            cannot be listed.
     """
-    folders = {SPLIT_NAMES[path.name.lower()]: path for path in _subfolders(root) if path.name.lower() in SPLIT_NAMES}
-    found = (
-        {split: _classes(path, root) for split, path in folders.items()}
-        if "train" in folders
-        else {"train": _classes(root, root)}
-    )
+    try:
+        return _load(root, config)
+    except OSError as error:
+        raise DataError(f'"{error.filename or root}" cannot be read: {error.strerror or error}') from None
+
+
+def _load(root: Path, config: Data) -> Source:
+    warnings: list[str] = []
+    folders = _split_folders(root)
+    found = {split: _classes(path, root, warnings) for split, path in folders.items()}
+    if folders != {"train": root}:
+        unused = [path.name for path in _subfolders(root) if path not in folders.values()]
+        if unused:
+            warnings.append(f"passed over beside the split folders: {', '.join(unused)}")
     class_names = sorted(found["train"])
     if not class_names:
         raise DataError(f'"{root}" has no images; wanted: a folder per class with {", ".join(SUFFIXES)} files in it')
@@ -42,16 +52,19 @@ def load_folder(root: Path, config: Data) -> Source:
         raise DataError(
             f'"{root}" has one class, "{class_names[0]}"; a folder for each of at least two classes is wanted'
         )
+    for name in class_names:
+        if not name.isprintable():
+            raise DataError(f'"{root}": the class folder {name!r} has a name that cannot be printed; rename it')
     for split, classes in found.items():
-        odd = sorted(set(classes) ^ set(class_names))
-        if odd:
-            raise DataError(
-                f'"{root}": class "{odd[0]}" is not in both train and {split}; every split needs every class'
-            )
+        for name in sorted(set(classes) ^ set(class_names)):
+            lacking = split if name in class_names else "train"
+            raise DataError(f'"{root}": class "{name}" has no images in {lacking}; every split needs every class')
     splits = {split: _split(classes, class_names) for split, classes in found.items()}
+    sizes = np.bincount(splits["train"][1])
     for split, fraction in (("test", config.test_fraction), ("val", config.val_fraction)):
         if split not in splits:
-            splits["train"], splits[split] = _take_out(splits["train"], fraction, config.split_seed, class_names, root)
+            counts = np.maximum(1, np.rint(fraction * sizes)).astype(int)
+            splits["train"], splits[split] = _take_out(splits["train"], counts, config.split_seed, class_names, root)
     return Source(
         root.resolve().name,
         tuple(class_names),
@@ -59,7 +72,22 @@ def load_folder(root: Path, config: Data) -> Source:
         _digest(splits),
         config.licence,
         config.source or "own data",
+        warnings=tuple(warnings),
     )
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """The folder of each split; all is train where there is no such folder."""
+    folders: dict[str, Path] = {}
+    for path in _subfolders(root):
+        split = SPLIT_NAMES.get(path.name.lower())
+        if split in folders:
+            raise DataError(
+                f'"{root}": "{folders[split].name}" and "{path.name}" both name the {split} split; keep one'
+            )
+        if split is not None:
+            folders[split] = path
+    return folders if "train" in folders else {"train": root}
 
 
 _Labelled = tuple[Sequence[FileRef], NDArray[np.int64]]
@@ -69,21 +97,24 @@ def _subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
 
 
-def _classes(folder: Path, root: Path) -> dict[str, list[FileRef]]:
+def _classes(folder: Path, root: Path, warnings: list[str]) -> dict[str, list[FileRef]]:
     """The images of each class folder; folders without images are no classes."""
     inside = root.resolve()
     found = {}
     for path in _subfolders(folder):
-        files = [
-            FileRef(file, file.relative_to(root).as_posix())
-            for file in sorted(path.iterdir())
-            if file.suffix.lower() in SUFFIXES
-            and not file.name.startswith(".")
-            and file.is_file()
-            and file.resolve().is_relative_to(inside)
-        ]
-        if files:
-            found[path.name] = files
+        shown = path.relative_to(root).as_posix()
+        entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith((".", "__"))]
+        files = [entry for entry in entries if entry.is_file() and entry.resolve().is_relative_to(inside)]
+        images = [file for file in files if file.suffix.lower() in SUFFIXES]
+        if images:
+            found[path.name] = [FileRef(file, file.relative_to(root).as_posix()) for file in images]
+            others = sorted(set(entries) - set(images))
+            if others:
+                warnings.append(
+                    f'"{shown}": {len(others)} entries are no images and were passed over: {others[0].name}, ...'
+                )
+        else:
+            warnings.append(f'"{shown}" has no images and is no class')
     return found
 
 
@@ -94,20 +125,19 @@ def _split(classes: dict[str, list[FileRef]], class_names: Sequence[str]) -> _La
 
 
 def _take_out(
-    split: _Labelled, fraction: float, seed: int, class_names: Sequence[str], root: Path
+    split: _Labelled, counts: NDArray[np.int64], seed: int, class_names: Sequence[str], root: Path
 ) -> tuple[_Labelled, _Labelled]:
-    """Move a share of every class, at least one image, into a new split."""
+    """Move ``counts[label]`` images of every class into a new split."""
     files, labels = split
     generator = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), bool)
     for label, name in enumerate(class_names):
         members = np.flatnonzero(labels == label)
-        count = max(1, round(fraction * len(members)))
-        if count >= len(members):
+        if counts[label] >= len(members):
             raise DataError(
                 f'"{root}": class "{name}" has too few images for train, val and test; at least 3 are wanted'
             )
-        chosen[generator.permutation(members)[:count]] = True
+        chosen[generator.permutation(members)[: counts[label]]] = True
 
     def part(mask: NDArray[np.bool_]) -> _Labelled:
         return [file for file, kept in zip(files, mask, strict=True) if kept], labels[mask]
@@ -116,9 +146,15 @@ def _take_out(
 
 
 def _digest(splits: dict[str, _Labelled]) -> str:
-    lines = [
-        f"{split}\0{file.name}\0{label}\0{sha256_file(file.path)}\n"
-        for split in SPLITS
-        for file, label in zip(*splits[split], strict=True)
-    ]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    digest = hashlib.sha256()
+    for split in SPLITS:
+        for file, label in zip(*splits[split], strict=True):
+            digest.update(os.fsencode(f"{split}\0{file.name}\0{label}\0{_file_digest(file.path)}\n"))
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    try:
+        return sha256_file(path)
+    except OSError:
+        return "unreadable"  # named by prepare, among the other unreadable files

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
 from edgekd.artifact import Artifact
@@ -19,14 +17,11 @@ from edgekd.data.source import FileRef, Pictures, Source, SourceSplit
 from edgekd.data.sources import load_source
 from edgekd.errors import DataError
 from edgekd.preprocessing import preprocess
+from edgekd.progress import Progress, Task
 from edgekd.recipe import Data
-
-logger = logging.getLogger("edgekd")
 
 MAX_LISTED = 10
 PROBED_PICTURES = 200
-
-Report = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -61,7 +56,7 @@ def probe(config: Data) -> Probe:
     return Probe(len(source.splits["train"].labels), side, len(source.class_names), source.sha256)
 
 
-def prepare(config: Data, out_dir: Path, *, report: Report = lambda done, total: None) -> Artifact:
+def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) -> Artifact:
     """Decode and preprocess every picture once.
 
     Writes ``<split>_images.npy`` (uint8 ``(n, s, s, 3)``), ``<split>_labels.npy`` (int64 ``(n,)``) and
@@ -71,42 +66,28 @@ def prepare(config: Data, out_dir: Path, *, report: Report = lambda done, total:
     Args:
         config: which data, and the image size, which must be set.
         out_dir: folder of the artifact.
-        report: called with (pictures done, pictures in all).
+        progress: where the task is shown.
 
     Raises:
-        DataError: unreadable pictures, unless ``skip_unreadable`` is set.
+        DataError: unreadable pictures, unless ``skip_unreadable`` is set; a class that a split lacks.
     """
     source = load_source(config)
-    total = sum(len(split.labels) for split in source.splits.values())
+    _check_classes(source)
     unreadable: dict[str, str] = {}
-    done = 0
-    for name in SPLITS:
-        split = source.splits[name]
-        images = open_memmap(
-            out_dir / f"{name}_images.npy", "w+", np.uint8, (len(split.labels), config.image_size, config.image_size, 3)
-        )
-        readable = np.ones(len(split.labels), bool)
-        for index, picture in enumerate(split.pictures):
-            try:
-                pixels = picture.read() if isinstance(picture, FileRef) else picture
-                images[index] = preprocess(pixels, config.image_size, config.resize)
-            except DataError as error:
-                if not isinstance(picture, FileRef):
-                    raise
-                readable[index] = False
-                unreadable[picture.name] = str(error)
-            done += 1
-            report(done, total)
-        images.flush()
-        source = _without_unreadable(source, name, readable, images, out_dir, config)
+    with (progress or Progress()).task("data", sum(len(split.labels) for split in source.splits.values())) as task:
+        splits = {
+            name: _write_images(out_dir / f"{name}_images.npy", source.splits[name], config, unreadable, task)
+            for name in SPLITS
+        }
     _check_unreadable(unreadable, config)
+    source = replace(source, splits=splits)
+    _check_classes(source)
     for name in SPLITS:
-        np.save(out_dir / f"{name}_labels.npy", source.splits[name].labels)
-    indices = calibration_indices(source.splits["train"].labels, config.num_calibration_samples, config.split_seed)
+        np.save(out_dir / f"{name}_labels.npy", splits[name].labels)
+    indices = calibration_indices(splits["train"].labels, config.num_calibration_samples, config.split_seed)
     np.save(out_dir / "calibration_indices.npy", indices)
-    return Artifact.seal(
-        out_dir, _facts(source, config, indices, unreadable, _warnings(source, config, out_dir, unreadable))
-    )
+    warnings = _warnings(source, config, out_dir, unreadable)
+    return Artifact.seal(out_dir, _facts(source, config, indices, unreadable, warnings))
 
 
 def calibration_indices(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
@@ -123,22 +104,47 @@ def calibration_indices(labels: NDArray[np.int64], count: int, seed: int) -> NDA
 
 def _shorter_side(picture: FileRef) -> int | None:
     try:
-        image = picture.read()
+        return picture.shorter_side()
     except DataError:
         return None
-    return min(image.size) if not isinstance(image, np.ndarray) else None
 
 
-def _without_unreadable(
-    source: Source, name: str, readable: NDArray[np.bool_], images: NDArray[np.uint8], out_dir: Path, config: Data
-) -> Source:
-    if readable.all():
-        return source
-    split = source.splits[name]
-    kept = np.asarray(images)[readable]
-    np.save(out_dir / f"{name}_images.npy", kept)
+def _write_images(path: Path, split: SourceSplit, config: Data, unreadable: dict[str, str], task: Task) -> SourceSplit:
+    """Write the preprocessed pictures of a split one after the other; return the split without unreadable ones."""
+    readable = np.ones(len(split.labels), bool)
+    with path.open("wb") as file:
+        _write_header(file, len(readable), config.image_size)
+        for index, picture in enumerate(split.pictures):
+            try:
+                pixels = picture.read() if isinstance(picture, FileRef) else picture
+                file.write(preprocess(pixels, config.image_size, config.resize).tobytes())
+            except DataError as error:
+                if not isinstance(picture, FileRef):
+                    raise
+                readable[index] = False
+                unreadable[picture.name] = str(error)
+            task.advance(1)
+        if readable.all():
+            return split
+        # The format leaves room in the header, so that a smaller count takes as many bytes.
+        file.seek(0)
+        _write_header(file, int(readable.sum()), config.image_size)
     pictures: Pictures = [picture for picture, kept in zip(split.pictures, readable, strict=True) if kept]
-    return replace(source, splits={**source.splits, name: SourceSplit(pictures, split.labels[readable])})
+    return SourceSplit(pictures, split.labels[readable])
+
+
+def _write_header(file: BinaryIO, count: int, size: int) -> None:
+    header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _check_classes(source: Source) -> None:
+    for name in SPLITS:
+        absent = np.setdiff1d(np.arange(len(source.class_names)), source.splits[name].labels)
+        if len(absent):
+            raise DataError(
+                f'{name} has no image of class "{source.class_names[absent[0]]}"; every split needs every class'
+            )
 
 
 def _check_unreadable(unreadable: dict[str, str], config: Data) -> None:
@@ -146,8 +152,8 @@ def _check_unreadable(unreadable: dict[str, str], config: Data) -> None:
         listed = ", ".join(list(unreadable)[:MAX_LISTED])
         more = f" and {len(unreadable) - MAX_LISTED} more" if len(unreadable) > MAX_LISTED else ""
         raise DataError(
-            f"{len(unreadable)} unreadable image(s): {listed}{more}; mend or remove them, or go on without them: "
-            "--set data.skip_unreadable=true"
+            f"{len(unreadable)} unreadable image(s): {listed}{more} (the first: {next(iter(unreadable.values()))}); "
+            "mend or remove them, or go on without them: --set data.skip_unreadable=true"
         )
 
 
@@ -163,12 +169,6 @@ def _warnings(source: Source, config: Data, out_dir: Path, unreadable: dict[str,
         shared = sum((Counter(digests[first]) & Counter(digests[second])).values())
         if shared:
             warnings.append(f"{shared} image(s) stand in both {first} and {second}, pixel for pixel")
-    for name in SPLITS:
-        absent = sorted(set(range(len(source.class_names))) - set(source.splits[name].labels.tolist()))
-        if absent:
-            raise DataError(
-                f'{name} has no image of class "{source.class_names[absent[0]]}"; every split needs every class'
-            )
     return warnings
 
 

@@ -65,6 +65,11 @@ def draw_cell(kind: str, seed: tuple[int, ...]) -> NDArray[np.uint8]:
     return np.clip(np.rint(canvas * light + noise), 0, 255).astype(np.uint8)
 
 
+@functools.cache
+def _pixel_centres() -> Canvas:
+    return np.asarray(np.mgrid[:SIDE, :SIDE] + 0.5)
+
+
 def _disc(
     canvas: Canvas,
     centre: NDArray[np.float64],
@@ -74,7 +79,7 @@ def _disc(
     opacity: float,
 ) -> None:
     """Lay an ellipse with an edge one pixel soft over the canvas."""
-    y, x = np.mgrid[:SIDE, :SIDE] + 0.5
+    y, x = _pixel_centres()
     u = (x - centre[0]) * np.cos(angle) + (y - centre[1]) * np.sin(angle)
     v = (y - centre[1]) * np.cos(angle) - (x - centre[0]) * np.sin(angle)
     inside = np.clip((1 - np.sqrt((u / radii[0]) ** 2 + (v / radii[1]) ** 2)) * min(radii) + 0.5, 0, 1)

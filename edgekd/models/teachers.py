@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -60,9 +61,16 @@ def resnet50(image_size: int, num_classes: int, weights: str) -> Any:
 def _resnet50_backbone(inputs: Any, weights: str) -> Any:
     if weights not in ("none", "imagenet") and not Path(weights).is_file():
         raise ModelError(f'teacher.weights = "{weights}": no such file; allowed: none, imagenet, or a path')
-    source = None if weights == "none" else weights
+    make = functools.partial(tf_keras.applications.ResNet50, include_top=False)
+    backbone = make(input_tensor=inputs, weights=None)
+    if weights == "none":
+        return backbone
     try:
-        return tf_keras.applications.ResNet50(input_tensor=inputs, include_top=False, weights=source)
+        # Keras counts the layers of a weights file, and the layer before the backbone would be one too many.
+        for layer in make(weights=weights).layers:
+            if layer.weights:
+                backbone.get_layer(layer.name).set_weights(layer.get_weights())
+        return backbone
     except Exception as error:  # downloads and HDF5 files fail in many ways of their own
         remedy = (
             "the download failed; fetch resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5 elsewhere and set "

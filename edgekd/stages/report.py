@@ -10,6 +10,7 @@ from typing import Any
 
 from edgekd import host, recipe
 from edgekd.artifact import Artifact, read_json, write_json
+from edgekd.options import to_table
 from edgekd.recipe import Recipe
 from edgekd.units import format_bytes, format_seconds
 
@@ -77,7 +78,7 @@ def assemble(
         "versions": versions,
         "commit": host.commit(),
         "host": {**host.host(), **(benchmark.facts["host"] if benchmark else {})},
-        "recipe": recipe.to_table(resolved),
+        "recipe": to_table(resolved),
         "seed": resolved.seed,
         "dataset": {
             **{name: data.facts[name] for name in DATASET_FIELDS},

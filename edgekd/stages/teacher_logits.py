@@ -59,7 +59,7 @@ def teacher_logits(
                     np.save(file, np.concatenate(parts).astype(np.float16))
                 temporary.replace(shard)
             else:
-                task.advance(len(images))
+                task.skip(len(images))
             shards.append(np.load(shard, allow_pickle=False))
     np.save(out_dir / LOGITS_FILE, np.stack(shards))
     return Artifact.seal(out_dir, {"num_views": num_views, "num_train": len(images)})

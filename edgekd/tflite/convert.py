@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,8 +105,11 @@ def _run_converter(frozen: Frozen, variant: str, images: NDArray[np.uint8] | Non
         with _quiet_converter():
             content: bytes = converter.convert()
     except Exception as error:  # the converter raises RuntimeError, ValueError and classes of its own
-        reason = " ".join(str(error).split())[:300]
-        raise ConversionError(f"the converter cannot make {variant}: {reason}") from error
+        lacking = re.search(r"(?:TF Select|Custom) ops: (.+)", str(error))
+        reason = (
+            f"TensorFlow Lite lacks {lacking[1]}" if lacking else (str(error) or type(error).__name__).splitlines()[0]
+        )
+        raise ConversionError(f"the converter cannot make {variant}: {reason[:300]}") from error
     return content
 
 
@@ -140,13 +144,15 @@ def check(view: View, variant: str) -> None:
             that is not quantized the way the preprocessing feeds it, or another type going in or out.
     """
     if variant in INTEGER_VARIANTS:
-        islands = cost.float_islands(view)
+        islands = dict.fromkeys(cost.float_islands(view))
         if islands:
+            # The bridges to and from an island tell nothing about why it is there.
+            names = [name for name in islands if name not in ("QUANTIZE", "DEQUANTIZE")] or list(islands)
             raise ConversionError(
-                f"{variant} has floating point inside, at {', '.join(islands)}; replace these layers by ones that "
+                f"{variant} has floating point inside, at {', '.join(names)}; replace these layers by ones that "
                 "TensorFlow Lite can run in INT8"
             )
-        others = {tensor.dtype for tensor in view.tensors} - {"int8", "int32", "uint8", "float32"}
+        others = {tensor.dtype for tensor in view.tensors} - {"int8", "int32", "uint8", "bool", "float32"}
         if others:
             raise ConversionError(f"{variant} has tensors of type {', '.join(sorted(others))} inside")
     kind = cost.dtype(view)

@@ -9,7 +9,8 @@ import numpy as np
 from edgekd.errors import ModelError
 from edgekd.tflite.view import Operator, Tensor, View
 
-# Where the weights and the bias stand among an operator's inputs.
+# Where the data, the weights and the bias stand among an operator's inputs.
+_DATA = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 0, "FULLY_CONNECTED": 0, "TRANSPOSE_CONV": 2}
 _WEIGHTS = {"CONV_2D": 1, "DEPTHWISE_CONV_2D": 1, "FULLY_CONNECTED": 1, "TRANSPOSE_CONV": 1}
 _BIAS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}
 _ELEMENTWISE = ("ADD", "SUB", "MUL", "DIV", "PRELU")
@@ -108,7 +109,7 @@ def measured_sparsity(view: View, *, depthwise: bool = True) -> float:
         non_zeros += int(np.count_nonzero(tensor.values != zero))
     if not size:
         raise ModelError("the model has no convolution and no fully connected layer with weights of its own")
-    return 1 - non_zeros / size
+    return (size - non_zeros) / size
 
 
 def dtype(view: View) -> str:
@@ -124,12 +125,12 @@ def dtype(view: View) -> str:
     ``int16x8``   int8                              int16 but for a float head or tail
     ============  ================================  =======================================
     """
-    stored = {tensor.dtype for _, tensor in weights(view)}
-    flowing = {
-        view.tensors[index].dtype
-        for operator, _ in weights(view)
-        for index in (operator.inputs[0], operator.outputs[0])
-    }
+    stored, flowing = set(), set()
+    for operator, kernel in weights(view):
+        stored.add(kernel.dtype)
+        flowing |= {view.tensors[index].dtype for index in (operator.inputs[_DATA[operator.name]], operator.outputs[0])}
+    if not stored:
+        return "fp32" if {tensor.dtype for tensor in (*view.inputs, *view.outputs)} == {"float32"} else "mixed"
     if flowing == {"float32"}:
         if stored <= {"int8", "float32"} and "int8" in stored:
             return "dynamic"

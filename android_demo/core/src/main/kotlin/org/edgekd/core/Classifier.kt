@@ -1,0 +1,65 @@
+package org.edgekd.core
+
+/** A class and the model's probability for it. */
+data class Ranked(val label: String, val prob: Float)
+
+/** What the model says of a picture: classes from the most to the least probable. */
+data class Answer(val ranked: List<Ranked>, val lowConfidence: Boolean)
+
+/** The [count] most probable classes; of equal ones the first, as numpy's argmax. */
+fun topK(probs: FloatArray, labels: List<String>, count: Int): List<Ranked> =
+    labels.zip(probs.asList()) { label, prob -> Ranked(label, prob) }.sortedByDescending { it.prob }.take(count)
+
+/** Index of the largest value; of equal ones the first. */
+internal fun argmax(values: FloatArray): Int = values.indices.maxByOrNull { values[it] } ?: -1
+
+/** A bundle's model, opened, whose tensors are those of the manifest. Closing it closes the engine. */
+class Classifier private constructor(val bundle: Bundle, private val engine: InferenceEngine, val settings: EngineSettings) :
+    AutoCloseable by engine {
+
+    /** Probabilities for an input tensor, in the order of the labels. */
+    fun probs(tensor: ByteArray): FloatArray = engine.run(tensor)
+
+    companion object {
+        /** Throws [UnusableModel], [WrongTensor] or [LabelCount]. */
+        fun open(bundle: Bundle, settings: EngineSettings, engines: EngineFactory): Classifier {
+            val engine = engines(bundle.model, settings)
+            try {
+                check(bundle.manifest, engine)
+            } catch (error: ModelException) {
+                engine.close()
+                throw error
+            }
+            return Classifier(bundle, engine, settings)
+        }
+
+        private fun check(manifest: Manifest, engine: InferenceEngine) {
+            val size = manifest.preprocessing.size
+            val pixels = TensorSpec("", listOf(1, size, size, 3), "uint8", 1.0, 0)
+            if (!manifest.input.matches(pixels)) throw WrongTensor("input", "$pixels", "${manifest.input}")
+            if (!engine.input.matches(manifest.input)) throw WrongTensor("input", "${manifest.input}", "${engine.input}")
+            val outputs = engine.output.shape.last()
+            if (outputs != manifest.labels.size) throw LabelCount(manifest.labels.size, outputs)
+            val probs = TensorSpec("", listOf(1, outputs), "float32")
+            if (!engine.output.matches(probs)) throw WrongTensor("output", "$probs", "${engine.output}")
+        }
+    }
+}
+
+/** A classifier that passed its self-test on this device; only [SelfTestReport.admit] makes one. */
+class VerifiedClassifier internal constructor(private val classifier: Classifier) : AutoCloseable by classifier {
+    val bundle: Bundle get() = classifier.bundle
+    val settings: EngineSettings get() = classifier.settings
+
+    /** Classify an upright picture. */
+    fun classify(picture: Picture, count: Int = 3): Answer = answer(probs(preprocess(picture)), count)
+
+    fun preprocess(picture: Picture): ByteArray = preprocess(picture, bundle.manifest.preprocessing)
+
+    fun probs(tensor: ByteArray): FloatArray = classifier.probs(tensor)
+
+    private fun answer(probs: FloatArray, count: Int): Answer {
+        val ranked = topK(probs, bundle.manifest.labels, count)
+        return Answer(ranked, ranked.first().prob < bundle.manifest.minConfidence)
+    }
+}

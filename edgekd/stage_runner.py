@@ -1,0 +1,154 @@
+"""Runs stages one after the other: each looked up in the cache first, each in the log, up to the one asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgekd.artifact import Artifact
+from edgekd.cache import Cache, StageRecord, code_digest, versions
+from edgekd.options import to_table
+from edgekd.progress import Progress
+from edgekd.run_folder import RunFolder
+from edgekd.units import format_seconds
+
+logger = logging.getLogger("edgekd")
+
+
+class Stop(Exception):
+    """The stage named by ``until`` is done, or a dry run met the first stage that is not in the cache."""
+
+
+class StageRunner:
+    """What became of the stages so far. Without a folder it is a dry run: it ends where the cache does.
+
+    Args:
+        seed: of the stages that train.
+        num_threads: that they train on.
+        folder: whose log is kept, or None.
+        cache: store of finished stages.
+        progress: where long work is shown.
+        until: name of the last stage to run, or None.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        num_threads: int,
+        folder: RunFolder | None,
+        cache: Cache,
+        progress: Progress,
+        until: str | None,
+    ):
+        self.seed, self.num_threads = seed, num_threads
+        self.folder, self.cache, self.progress, self.until = folder, cache, progress, until
+        self.records: list[StageRecord] = []
+
+    def cached(
+        self,
+        name: str,
+        function: Callable[..., Artifact],
+        *inputs: Any,
+        config: Any,
+        ingredients: Mapping[str, Any] | None = None,
+        shown: bool = False,
+        **options: Any,
+    ) -> Artifact:
+        """Run ``function(*inputs, config, out_dir, **options)``, or take what it made before.
+
+        The key is made of all of these and of ``ingredients``, which go before a ``config`` of the same name. A stage
+        that is ``shown`` is given the progress too.
+        """
+        extra = {"progress": self.progress} if shown else {}
+        return self._stage(
+            name,
+            function,
+            inputs,
+            {"config": config, **options, **(ingredients or {})},
+            lambda out_dir, work: function(*inputs, config, out_dir, **options, **extra),
+        )
+
+    def trained(
+        self,
+        name: str,
+        function: Callable[..., Artifact],
+        *inputs: Any,
+        config: Any,
+        ingredients: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Artifact:
+        """The same for a stage that trains: it has a seed, a thread count, checkpoints and progress."""
+        return self._stage(
+            name,
+            function,
+            inputs,
+            {"config": config, **options, "seed": self.seed, "num_threads": self.num_threads, **(ingredients or {})},
+            lambda out_dir, work: function(
+                *inputs, config, out_dir, **options, seed=self.seed, work=work, progress=self.progress
+            ),
+        )
+
+    def _stage(
+        self,
+        name: str,
+        function: Callable[..., Artifact],
+        inputs: Sequence[Any],
+        ingredients: Mapping[str, Any],
+        make: Callable[[Path, Path], Artifact],
+    ) -> Artifact:
+        key = {
+            **{item: _plain(value) for item, value in ingredients.items()},
+            "inputs": _digests(inputs),
+            "code": code_digest(function.__module__),
+            "versions": versions(),
+        }
+        if self.folder is None and not self.cache.has(name, key):
+            raise Stop
+        self._announce(name)
+        artifact, record = self.cache.run(name, make, key)
+        self._warn(artifact.facts.get("warnings", []))
+        self._finish(record)
+        return artifact
+
+    def fresh(self, name: str, function: Callable[..., Artifact | None], *inputs: Artifact) -> Any:
+        """Run a stage that is never taken from the cache, because it reads the clock or is made in no time."""
+        if self.folder is None:
+            raise Stop
+        self._announce(name)
+        started = time.monotonic()
+        result = function(*inputs)
+        if isinstance(result, Artifact):
+            self._warn(result.facts.get("warnings", []))
+        self._finish(StageRecord(name, "", False, time.monotonic() - started))
+        return result
+
+    def _announce(self, name: str) -> None:
+        if self.folder is not None:
+            self.folder.log("stage started", stage=name)
+
+    def _finish(self, record: StageRecord) -> None:
+        self.records.append(record)
+        if self.folder is not None:
+            self.folder.log("stage finished", **asdict(record))
+            logger.info(f"{record.name}: {'cached' if record.cached else format_seconds(record.seconds)}")
+        if record.name == self.until:
+            raise Stop
+
+    def _warn(self, messages: Sequence[str]) -> None:
+        for message in messages:
+            if self.folder is not None:
+                logger.warning(message)
+                self.folder.log("warning", message=message)
+
+
+def _plain(value: Any) -> Any:
+    return to_table(value) if dataclasses.is_dataclass(value) else value
+
+
+def _digests(inputs: Sequence[Any]) -> list[Any]:
+    return [_digests(part) if isinstance(part, Sequence) else part and part.digest for part in inputs]

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+
+from edgekd.units import format_bytes, format_seconds, format_times
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (1024**2, "1.0 MiB"),
+        (650_000, "634.8 KiB"),  # 650,000 / 1,024 = 634.77
+        (94_000_000, "89.6 MiB"),  # 94e6 / 1,048,576 = 89.65
+        (3 * 1024**3, "3.0 GiB"),
+        (5000 * 1024**3, "5000.0 GiB"),
+    ],
+)
+def test_bytes(count: int, text: str) -> None:
+    assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0.0 s"),
+        (0.25, "0.2 s"),
+        (59.94, "59.9 s"),
+        (59.96, "1 min 00 s"),
+        (60.0, "1 min 00 s"),
+        (75.0, "1 min 15 s"),
+        (3599.4, "59 min 59 s"),
+        (3599.6, "1 h 00 min"),
+        (3661.0, "1 h 01 min"),
+        (200_000.0, "55 h 33 min"),  # 55 * 3,600 = 198,000; 2,000 / 60 = 33
+    ],
+)
+def test_seconds(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(156.4, "156x"), (2.34, "2.3x"), (9.94, "9.9x"), (9.96, "10x"), (10.0, "10x"), (0.5, "0.5x")]
+)
+def test_times(ratio: float, text: str) -> None:
+    assert format_times(ratio) == text
