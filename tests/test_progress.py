@@ -97,11 +97,16 @@ def test_a_bar_goes_to_stderr_and_nothing_to_stdout(
     assert "images/s" in err
 
 
+def _interrupt(shown: Progress) -> None:
+    with shown.task("teacher", 10) as task:
+        task.advance(1)
+        raise KeyboardInterrupt
+
+
 def test_an_error_inside_goes_through_and_the_bar_is_closed(capfd: pytest.CaptureFixture[str]) -> None:
     for shown in (BarProgress(), LineProgress(), Progress()):
-        with pytest.raises(KeyboardInterrupt), shown.task("teacher", 10) as task:
-            task.advance(1)
-            raise KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt):
+            _interrupt(shown)
     # A bar left open would refuse the next one: only one live display at a time.
     with BarProgress().task("again", 1) as task:
         task.advance(1)

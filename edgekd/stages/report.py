@@ -201,7 +201,7 @@ def _scatter(document: Document) -> dict[str, Any]:
     rows = document["models"]
     sizes = [math.log10(row["tflite_bytes"] / 1024) for row in rows]
     low, high = math.floor(min(sizes)), math.ceil(max(sizes))
-    bottom = math.floor(20 * (min(row["test"]["top1"] for row in rows) - 0.005)) / 20
+    bottom: float = math.floor(20 * (min(row["test"]["top1"] for row in rows) - 0.005)) / 20
     top = 1.0
 
     def x(size: float) -> float:
