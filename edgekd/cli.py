@@ -211,7 +211,8 @@ def _print_plan(recipe: Any, cache_dir: Path | None, until: str | None) -> None:
 
 def _print_run(run: Run) -> None:
     if run.report is None:
-        click.echo(f"stopped after {run.stages[-1].name}; models so far: {run.path / 'models'}")
+        models = ", ".join(sorted(path.name for path in (run.path / "models").iterdir())) or "none"
+        click.echo(f"stopped after {run.stages[-1].name}; models so far in {run.path / 'models'}: {models}")
         return
     from edgekd.stages.report import summary_rows
 

@@ -35,6 +35,8 @@ STAGES = (
     "report",
 )
 
+# Those that write .tflite files.
+MODEL_STAGES = ("teacher", "student_alone", "quantize")
 NUM_BENCHMARK_IMAGES = 64
 
 
@@ -156,7 +158,11 @@ class _Builder(StageRunner):
     ):
         super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until)
         self.recipe, self.fingerprint = resolved, fingerprint
-        self.models: list[Artifact] = []
+
+    @property
+    def models(self) -> list[Artifact]:
+        """What the finished stages wrote as .tflite, the teacher first."""
+        return [self.artifacts[name] for name in MODEL_STAGES if name in self.artifacts]
 
     def chain(self) -> None:
         """The stages, in the order in which the data passes them."""
@@ -176,13 +182,12 @@ class _Builder(StageRunner):
         large = self.trained(
             "teacher", teacher, images, config=r.teacher, ingredients={"config": _by_content(r.teacher)}
         )
-        self.models.append(large)
         logits = self.trained("teacher_logits", teacher_logits, images, large, config=d.views, num_views=d.num_views)
 
         student = self.trained("distill", distill, images, logits, config=dataclasses.replace(d, train_alone=False))
         steps = ["distilled"]
         if d.train_alone:
-            self.models.append(self.trained("student_alone", distill, images, None, config=_alone(r)))
+            self.trained("student_alone", distill, images, None, config=_alone(r))
         if r.prune.method != "none":
             loss: dict[str, Any] = {
                 "temperature": d.temperature,
@@ -197,7 +202,6 @@ class _Builder(StageRunner):
         small = self.cached(
             "quantize", quantize, images, student, config=r.quantize, seed=r.seed, steps=steps, description=description
         )
-        self.models.append(small)
         verified = self.cached("verify", verify, images, self.models, config=r.verify, gates=r.gates, seed=r.seed)
 
         measured = self.fresh("benchmark", self.benchmark, images)

@@ -48,6 +48,7 @@ class StageRunner:
         self.seed, self.num_threads = seed, num_threads
         self.folder, self.cache, self.progress, self.until = folder, cache, progress, until
         self.records: list[StageRecord] = []
+        self.artifacts: dict[str, Artifact] = {}
 
     def cached(
         self,
@@ -111,6 +112,7 @@ class StageRunner:
             raise Stop
         self._announce(name)
         artifact, record = self.cache.run(name, make, key)
+        self.artifacts[name] = artifact
         self._warn(artifact.facts.get("warnings", []))
         self._finish(record)
         return artifact

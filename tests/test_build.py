@@ -164,6 +164,7 @@ def test_until_stops_after_the_stage(npz: Path, cache_dir: Path, tmp_path: Path,
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert "stopped after quantize" in done.stdout
+    assert "student_int8.tflite" in done.stdout
     assert (tmp_path / "part" / "models" / "student_int8.tflite").is_file()
     assert not (tmp_path / "part" / "report.json").exists()
 
