@@ -76,7 +76,8 @@ def probs_of_logits_file(content: bytes, images: NDArray[np.uint8]) -> NDArray[n
     if scale:
         logits = scale * (logits - zero_point)
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    probs: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probs
 
 
 def main() -> None:
