@@ -8,7 +8,13 @@ demo: .venv/installed
 	$(BIN)/edgekd build --out edgekd-out/quickstart
 	@echo "report: edgekd-out/quickstart/report.html   bundle: edgekd-out/quickstart/bundle/"
 
-test: lint
+# MediaPipe pins other packages than ours: it has an environment of its own, and its test is skipped without one.
+.venv-mediapipe/installed: Makefile
+	test -x .venv-mediapipe/bin/python || $(PYTHON) -m venv .venv-mediapipe
+	.venv-mediapipe/bin/python -m pip install --quiet --disable-pip-version-check mediapipe==1.2.2
+	touch $@
+
+test: lint .venv-mediapipe/installed
 	$(BIN)/python -m pytest
 
 lint: .venv/installed
@@ -31,4 +37,4 @@ lock: .venv/installed
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet -o requirements.lock
 
 clean:
-	rm -rf .venv build dist *.egg-info edgekd-out .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-mediapipe android_demo/*/target build dist *.egg-info edgekd-out .pytest_cache .mypy_cache .ruff_cache

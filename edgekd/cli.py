@@ -72,7 +72,7 @@ def main() -> None:
 )
 @click.option("--seed", type=int, help="Seed of weights, order and views.")
 @click.option("--until", metavar="STAGE", help="Stop after this stage.")
-@click.option("--dry-run", is_flag=True, help="Say what would run, and what is cached; build nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would run and what is cached; train nothing.")
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
 @click.option("--quiet", "-q", is_flag=True, help="Warnings and errors only.")
 def build(
@@ -163,6 +163,33 @@ def benchmark(
         click.echo(f"note: {message}", err=True)
 
 
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--android-dir", metavar="DIR", type=click.Path(path_type=Path), help="Android project that gets the bundle."
+)
+def bundle(run: Path, android_dir: Path | None) -> None:
+    """Check the bundle of RUN, and lay it into an Android project.
+
+    RUN is the --out folder of edgekd build, or a bundle folder. Digests, tensors and labels are checked, and the golden
+    inputs are run with all three kernels of LiteRT. With --android-dir the bundle goes to app/src/main/assets/edgekd/
+    and replaces the one there.
+    """
+    from edgekd import android
+
+    checked = android.check_bundle(android.find_bundle(run))
+    click.echo(f"bundle {checked.path}: recipe {checked.manifest['recipe']}")
+    for line in android.describe(checked):
+        click.echo(f"  {line}")
+    click.echo("check passed: digests, tensors, labels, and the goldens with all three kernels")
+    if android_dir is None:
+        click.echo("next: lay it into an Android project with --android-dir DIR, or load it: edgekd.load_bundle(path)")
+        return
+    laid = android.lay_into(checked, android_dir)
+    for line in android.next_steps(checked, laid, android_dir):
+        click.echo(line)
+
+
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
     """Name each file by its stem, or by its path where two stems are equal."""
     stems = [path.stem for path in paths]
@@ -237,9 +264,13 @@ def _print_run(run: Run) -> None:
         click.echo(f"{claim['verdict']}: {claim['text']}")
     for gate in run.report["gates"]:
         verdict = "held" if gate["held"] else "FELL SHORT"
-        click.echo(f"gate {gate['id']}: {verdict}, {gate['measured']:.6g} against {gate['limit']:.6g}")
+        click.echo(f"gate {gate['id']}: {verdict}, {_plain(gate['measured'])} against {_plain(gate['limit'])}")
     click.echo(f"report: {run.path / 'report.html'}")
     click.echo(f"bundle: {run.path / 'bundle'}")
+
+
+def _plain(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.6g}"
 
 
 def _number(value: float | None, digits: int) -> str:

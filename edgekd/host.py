@@ -16,6 +16,7 @@ PACKAGES = (
     "tf-keras",
     "tensorflow-model-optimization",
     "ai-edge-litert",
+    "flatbuffers",
     "numpy",
     "pillow",
     "scipy",

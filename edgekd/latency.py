@@ -13,8 +13,6 @@ from edgekd.statistics import Interval
 
 Verdict = Literal["faster", "slower", "within noise"]
 
-NUM_BOOTSTRAP = 2000
-
 
 def percentile(values: NDArray[np.floating], percent: float) -> float:
     """Nearest-rank percentile: the smallest value that at least ``percent`` % of the values do not exceed."""
@@ -39,34 +37,36 @@ def certified(values: NDArray[np.floating], percent: float) -> float | None:
     return percentile(values, percent) if len(values) >= runs_needed(percent) else None
 
 
-def median_of_processes(processes: Sequence[NDArray[np.floating]], seed: int) -> Interval:
+def median_of_processes(processes: Sequence[NDArray[np.floating]]) -> Interval:
     """Median over all runs, with a 95 % interval over processes.
 
-    Runs of one process share its memory layout and its moment, so that processes and not runs are resampled
-    (Kalibera and Jones 2013, "Rigorous benchmarking in reasonable time").
+    Runs of one process share its memory layout and its moment, so that processes and not runs are the sample
+    (Kalibera and Jones 2013, "Rigorous benchmarking in reasonable time"): Student's t of the processes' medians, moved
+    to the pooled median that their mean stands for. One process says nothing of others: the interval is open.
     """
-    pooled = np.concatenate(processes)
-    medians = np.array([np.median(runs) for runs in processes])
-    generator = np.random.default_rng(seed)
-    draws = generator.choice(medians, (NUM_BOOTSTRAP, len(medians))).mean(axis=1)
-    centre = percentile(pooled, 50)
-    # The interval is that of the mean of the processes' medians, moved to the pooled median it stands for.
-    low, high = np.quantile(draws, (0.025, 0.975)) - medians.mean() + centre
-    return Interval(centre, float(min(low, centre)), float(max(high, centre)))
+    centre = percentile(np.concatenate(processes), 50)
+    half = _half_width([float(np.median(runs)) for runs in processes])
+    return Interval(centre, max(0.0, centre - half), centre + half)
 
 
-def ratio_of_medians(
-    first: Sequence[NDArray[np.floating]], second: Sequence[NDArray[np.floating]], seed: int
-) -> Interval:
-    """``median(first) / median(second)`` with a 95 % interval.
+def ratio_of_medians(first: Sequence[NDArray[np.floating]], second: Sequence[NDArray[np.floating]]) -> Interval:
+    """``median(first) / median(second)`` with a 95 % interval; the geometric mean over rounds.
 
-    The processes of the two models were interleaved round by round; rounds are resampled, so that a slow minute that
-    both met cancels out.
+    The processes of the two models were interleaved round by round; the interval is Student's t of the rounds'
+    log-ratios, so that a slow minute that both met cancels out. One round says nothing: the interval is open.
     """
-    logs = np.log([np.median(a) / np.median(b) for a, b in zip(first, second, strict=True)])
-    draws = np.random.default_rng(seed).choice(logs, (NUM_BOOTSTRAP, len(logs))).mean(axis=1)
-    low, high = np.exp(np.quantile(draws, (0.025, 0.975)))
-    return Interval(float(np.exp(logs.mean())), float(low), float(high))
+    logs = [math.log(np.median(a) / np.median(b)) for a, b in zip(first, second, strict=True)]
+    centre, half = math.fsum(logs) / len(logs), _half_width(logs)
+    return Interval(math.exp(centre), math.exp(centre - half), math.exp(centre + half))
+
+
+def _half_width(values: Sequence[float]) -> float:
+    """Half of the 95 % interval of a mean: ``t(0.975, k - 1) sd / sqrt(k)``."""
+    from scipy.stats import t
+
+    if len(values) < 2:
+        return math.inf
+    return float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
 def verdict(ratio: Interval) -> Verdict:

@@ -12,10 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, data, recipe
+from edgekd import _keras, data, onnx_export, recipe, target
 from edgekd.artifact import Artifact, read_json, sha256_file
 from edgekd.cache import Cache, StageRecord, versions
 from edgekd.errors import OutputError, UserError, did_you_mean
+from edgekd.models import STUDENTS, TEACHERS, check_weights
 from edgekd.progress import Progress
 from edgekd.recipe import Distill, Recipe, Teacher
 from edgekd.run_folder import FIRST_EVENT, RunFolder
@@ -76,6 +77,7 @@ def build(
         EdgekdError: see :mod:`edgekd.errors`.
     """
     check_stage(until, recipe_)
+    check_names(recipe_)
     progress = progress or Progress()
     resolved, fingerprint = resolve(recipe_)
     with RunFolder(out) as folder, folder.writing():
@@ -105,6 +107,7 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
         stages ahead of it have run.
     """
     check_stage(until, recipe_)
+    check_names(recipe_)
     resolved, fingerprint = resolve(recipe_)
     builder = _Builder(resolved, fingerprint, None, cache, Progress(), until)
     with contextlib.suppress(Stop):
@@ -128,6 +131,16 @@ def check_stage(name: str | None, recipe_: Recipe) -> None:
         raise UserError(f'unknown stage "{name}"{did_you_mean(name, STAGES)}')
     if name in skipped_stages(recipe_):
         raise UserError(f'this recipe has no stage "{name}"; bring it in with --set {OPTIONAL_STAGES[name]}')
+
+
+def check_names(recipe_: Recipe) -> None:
+    """Raise where the recipe names what is not there, before hours of training end at it."""
+    TEACHERS[recipe_.teacher.model]
+    STUDENTS[recipe_.distill.student]
+    target.load(recipe_.benchmark.target)
+    check_weights(recipe_.teacher.weights)
+    if recipe_.bundle.onnx:
+        onnx_export.require()
 
 
 def skipped_stages(recipe_: Recipe) -> set[str]:
@@ -171,13 +184,14 @@ class _Builder(StageRunner):
         from edgekd.stages.quantize import quantize
         from edgekd.stages.teacher import teacher
         from edgekd.stages.teacher_logits import teacher_logits
-        from edgekd.stages.verify import verify
+        from edgekd.stages.verify import check_classes, verify
 
         r, d = self.recipe, self.recipe.distill
         _keras.set_determinism(r.num_threads)
 
         source = {"source": self.fingerprint}
         images = self.cached("data", data.prepare, config=r.data, ingredients=source, shown=True)
+        check_classes(r.gates, images.facts["class_names"])
 
         large = self.trained(
             "teacher", teacher, images, config=r.teacher, ingredients={"config": _by_content(r.teacher)}
@@ -202,7 +216,7 @@ class _Builder(StageRunner):
         small = self.cached(
             "quantize", quantize, images, student, config=r.quantize, seed=r.seed, steps=steps, description=description
         )
-        verified = self.cached("verify", verify, images, self.models, config=r.verify, gates=r.gates, seed=r.seed)
+        verified = self.cached("verify", verify, images, self.models, config=r.verify, gates=r.gates)
 
         measured = self.fresh("benchmark", self.benchmark, images)
         self.fresh("bundle", self.bundle, images, small, verified)
@@ -227,7 +241,14 @@ class _Builder(StageRunner):
         out_dir = self.folder.staging / "bundle"
         out_dir.mkdir()
         bundle(
-            small, images, verified, self.recipe.bundle, out_dir, recipe_name=self.recipe.name, seed=self.recipe.seed
+            small,
+            images,
+            verified,
+            self.recipe.bundle,
+            out_dir,
+            recipe_name=self.recipe.name,
+            teacher=_by_content(self.recipe.teacher),
+            seed=self.recipe.seed,
         )
 
     def report(self, images: Artifact, verified: Artifact, measured: Artifact) -> None:

@@ -153,7 +153,6 @@ class Verify:
     margin_pp: float = option(
         2.0, "largest loss of accuracy that still counts as none, in percentage points", above=0, maximum=100
     )
-    num_bootstrap: int = option(2000, "resamplings behind an interval", minimum=200, maximum=1_000_000)
 
 
 @dataclass(frozen=True)
@@ -261,6 +260,8 @@ def load(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Recip
     table.setdefault("name", default_name)
     for key, value in (overrides or {}).items():
         _set(table, key, value)
+    if not table["name"]:
+        raise RecipeError(f'name = "": a recipe has a name; leave the key out to use "{default_name}"')
     return from_table(table)
 
 
@@ -279,11 +280,22 @@ def to_toml(recipe: Recipe) -> str:
 
 
 def parse_value(text: str) -> Any:
-    """Read the right side of ``--set key=value``: a TOML value, or else a plain string."""
+    """Read the right side of ``--set key=value``: a TOML value, or else a plain string.
+
+    Raises:
+        RecipeError: more than one line.
+    """
+    if len(text.splitlines()) > 1:
+        raise RecipeError(f"{text!r}: one line is wanted")
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        # Within brackets a comment would swallow the closing one, and a second value would show.
+        values = tomllib.loads(f"values = [{text}]")["values"]
     except tomllib.TOMLDecodeError:
         return text
+    # No key takes a date: what looks like one is a name.
+    if len(values) == 1 and isinstance(values[0], (bool, int, float, str, list, dict)):
+        return values[0]
+    return text
 
 
 # A laptop without a GPU trains MobileNetV2 0.35 at about 750 images of 32x32 a second (two cores); these many image
@@ -332,7 +344,9 @@ def _set(table: dict[str, Any], dotted: str, value: Any) -> None:
 
 
 def _check_across(recipe: Recipe) -> None:
-    """Rules that concern more than one key."""
+    """Rules that concern more than one key, or what a key means outside of the recipe."""
+    if recipe.name != Path(recipe.name).name or recipe.name in (".", ".."):
+        raise RecipeError(f'name = "{recipe.name}": names the run folder, so that it may not lead to another one')
     if not recipe.data.name and not recipe.data.path:
         raise RecipeError('data.name = "": name a data set (data.name), or give --data PATH')
     if recipe.prune.initial_sparsity > recipe.prune.final_sparsity:
@@ -342,6 +356,15 @@ def _check_across(recipe: Recipe) -> None:
         )
     if "int8" not in recipe.quantize.variants:
         raise RecipeError("quantize.variants: int8 is the shipped model and cannot be left out")
+    if recipe.bundle.onnx and "int8_io" not in recipe.quantize.variants:
+        raise RecipeError("bundle.onnx = true is made from the variant int8_io; add it to quantize.variants")
+    if "fp32" not in recipe.quantize.variants:
+        for key, wanted in (
+            ("gates.max_accuracy_drop_pp", recipe.gates.max_accuracy_drop_pp is not None),
+            ("distill.train_alone", recipe.distill.train_alone),
+        ):
+            if wanted:
+                raise RecipeError(f"{key} compares with the student in fp32; add fp32 to quantize.variants")
     if len(set(recipe.quantize.variants)) < len(recipe.quantize.variants):
         raise RecipeError(f"quantize.variants = {list(recipe.quantize.variants)}: each at most once")
     if recipe.data.val_fraction + recipe.data.test_fraction >= 0.8:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from edgekd._litert import Kernel, predict_probs
+from edgekd._litert import Kernel, open_interpreter, predict_probs
 from edgekd.artifact import sha256_file
 from edgekd.errors import DataError, ModelError
-from edgekd.manifest import GOLDEN_FILE, LABELS_FILE, MANIFEST_FILE, MODEL_FILE, SCHEMA_VERSION, golden_holds
+from edgekd.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, golden_holds, parse_golden, parse_manifest
 from edgekd.preprocessing import Picture, open_image, preprocess
 
 
@@ -56,12 +56,14 @@ class LoadedBundle:
         """Classify images.
 
         Args:
-            images: paths, Pillow images or uint8 arrays ``(h, w)`` or ``(h, w, 3)``; one or a list of them.
+            images: paths, Pillow images or uint8 arrays ``(h, w)`` or ``(h, w, 3)``; one, a list of them, or one array
+                ``(n, h, w, 3)``.
 
         Raises:
             DataError: an image that cannot be read, is empty or too large.
         """
-        pictures: list[Any] = list(images) if isinstance(images, (list, tuple)) else [images]
+        several = isinstance(images, (list, tuple)) or (isinstance(images, np.ndarray) and images.ndim == 4)
+        pictures: list[Any] = list(images) if several else [images]  # type: ignore[arg-type]
         if not pictures:
             return []
         rule = self.manifest["preprocessing"]
@@ -75,88 +77,117 @@ class LoadedBundle:
         return predictions
 
     def self_test(self, kernel: Kernel = "xnnpack") -> list[str]:
-        """Run the golden inputs and pictures; return what failed, in words. Empty means that all passed."""
-        golden = json.loads((self.path / GOLDEN_FILE).read_text(encoding="utf-8"))
-        rule = self.manifest["preprocessing"]
-        shape = (rule["size"], rule["size"], 3)
+        """Run the golden inputs and pictures; return what failed, in words. Empty means that all passed.
+
+        An input whose answer shows the mix-up of int8 and uint8 is run a second time with its sign bits flipped, and
+        must fail then.
+
+        Raises:
+            DataError: goldens that are not sound.
+        """
+        golden = parse_golden((self.path / self.manifest["golden"]).read_bytes(), self.manifest, str(self.path))
+        rule, tolerance = self.manifest["preprocessing"], self.manifest["tolerance"]
         failures = []
         for row in golden["pictures"]:
-            expected = np.frombuffer((self.path / row["tensor"]).read_bytes(), np.uint8).reshape(shape)
+            expected = self._tensor(row["tensor"])
             found = preprocess(open_image(self.path / row["picture"]), rule["size"], rule["resize"])
             if not np.array_equal(found, expected):
                 failures.append(f"{row['picture']}: {int(np.sum(found != expected))} values differ after preprocessing")
-        inputs = [(self.path / row["input"]).read_bytes() for row in golden["vectors"]]
-        tensors = np.stack([np.frombuffer(content, np.uint8).reshape(shape) for content in inputs])
+        tensors = np.stack([self._tensor(row["input"]) for row in golden["vectors"]])
         probs = predict_probs(self.path / MODEL_FILE, tensors, kernel=kernel)
-        failures += [
-            f"{row['input']}: the answer is outside of what the three kernels give"
-            for row, answer in zip(golden["vectors"], probs, strict=True)
-            if not golden_holds(answer, row)
-        ]
+        flipped = predict_probs(self.path / MODEL_FILE, tensors ^ np.uint8(0x80), kernel=kernel)
+        for row, answer, wrong in zip(golden["vectors"], probs, flipped, strict=True):
+            if not golden_holds(answer, row, tolerance):
+                failures.append(f"{row['input']}: the answer is outside of what the three kernels give")
+            if row["fails_with_flipped_sign"] and golden_holds(wrong, row, tolerance):
+                failures.append(f"{row['input']}: the answer to the same bytes with flipped sign bits passes too")
         return failures
+
+    def _tensor(self, name: str) -> NDArray[np.uint8]:
+        size = self.manifest["preprocessing"]["size"]
+        content = (self.path / name).read_bytes()
+        if len(content) != size * size * 3:
+            raise DataError(
+                f'bundle "{self.path}": {name} has {len(content)} bytes, {size} x {size} x 3 are wanted; '
+                "bundle it again"
+            )
+        return np.frombuffer(content, np.uint8).reshape(size, size, 3)
 
 
 def load_bundle(path: str | Path) -> LoadedBundle:
     """Open a bundle after checking every file against the manifest's digests.
 
     Raises:
-        DataError: no bundle, a file that is missing, extra or changed, a manifest of a newer edgekd.
+        DataError: no bundle, a file that is missing, extra or changed, a manifest of a newer edgekd or one that breaks
+            its schema.
         ModelError: a model that is not what the manifest says.
     """
     folder = Path(path)
     manifest = _read_manifest(folder)
-    named = {row["path"]: row["sha256"] for row in manifest["files"]}
-    there = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()} - {MANIFEST_FILE}
+    named = {row["path"]: row for row in manifest["files"]}
+    there = _files_in(folder) - {MANIFEST_FILE}
     for name in sorted(set(named) - there):
         raise DataError(f'bundle "{folder}": {name} is missing; copy the whole folder again')
     for name in sorted(there - set(named)):
         raise DataError(f'bundle "{folder}": {name} is not named by the manifest; remove it')
-    for name, digest in named.items():
-        if sha256_file(folder / name) != digest:
+    for name, row in named.items():
+        if (folder / name).stat().st_size != row["bytes"] or sha256_file(folder / name) != row["sha256"]:
             raise DataError(f'bundle "{folder}": {name} is not the file that was bundled (SHA-256); copy it again')
+    _check_labels(folder, manifest)
     _check_model(folder, manifest)
     return LoadedBundle(folder, manifest)
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST_FILE
     try:
-        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest["schema_version"]
+        content = (folder / MANIFEST_FILE).read_bytes()
     except OSError:
         raise DataError(f'"{folder}" is not a bundle: it has no {MANIFEST_FILE}') from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f'bundle "{folder}": {MANIFEST_FILE} cannot be read ({error}); copy the bundle again') from None
-    if version != SCHEMA_VERSION:
-        raise DataError(
-            f'bundle "{folder}" has manifest version {version}, this edgekd reads {SCHEMA_VERSION}; update edgekd'
-        )
-    missing = {"files", "labels", "preprocessing", "min_confidence", "input", "output"} - set(manifest)
-    if missing:
-        raise DataError(f'bundle "{folder}": {MANIFEST_FILE} lacks {", ".join(sorted(missing))}; bundle it again')
-    return manifest
+    return parse_manifest(content, str(folder))
+
+
+def _files_in(folder: Path) -> set[str]:
+    """Every file below, relative, with ``/`` between folders; a link could lead anywhere and is refused."""
+    names = set()
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise DataError(f'bundle "{folder}": {name} is no ordinary file; copy the files themselves')
+        if path.is_file():
+            names.add(name)
+    return names
+
+
+def _check_labels(folder: Path, manifest: Mapping[str, Any]) -> None:
+    # Not splitlines, which would also split at a form feed or a Unicode separator inside a name.
+    lines = (folder / LABELS_FILE).read_bytes().decode("utf-8", errors="replace").removesuffix("\n").split("\n")
+    if lines != manifest["labels"]:
+        raise ModelError(f'bundle "{folder}": {LABELS_FILE} and the manifest name other classes; bundle it again')
 
 
 def _check_model(folder: Path, manifest: Mapping[str, Any]) -> None:
-    from edgekd._litert import open_interpreter
-
-    labels = (folder / LABELS_FILE).read_text(encoding="utf-8").splitlines()
-    if labels != manifest["labels"]:
-        raise ModelError(f'bundle "{folder}": {LABELS_FILE} and the manifest name other classes; bundle it again')
     interpreter = open_interpreter(folder / MODEL_FILE)
-    found_input, found_output = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-    size = manifest["preprocessing"]["size"]
-    if found_input["dtype"] != np.uint8 or list(found_input["shape"]) != [1, size, size, 3]:
+    for side, details in (("input", interpreter.get_input_details()), ("output", interpreter.get_output_details())):
+        wanted = manifest[side]
+        if len(details) != 1:
+            raise ModelError(f'bundle "{folder}": the model has {len(details)} {side}s, one is wanted')
+        dtype, shape = np.dtype(details[0]["dtype"]).name, [int(length) for length in details[0]["shape"]]
+        if dtype != wanted["dtype"] or shape != wanted["shape"]:
+            raise ModelError(
+                f'bundle "{folder}": the {side} of the model is {dtype} of shape {shape}, '
+                f"the manifest says {wanted['dtype']} of shape {wanted['shape']}; bundle it again"
+            )
+    scale, zero_point = interpreter.get_input_details()[0]["quantization"]
+    if (scale, zero_point) != (manifest["input"]["scale"], manifest["input"]["zero_point"]):
         raise ModelError(
-            f'bundle "{folder}": the model takes {np.dtype(found_input["dtype"]).name} of shape '
-            f"{list(found_input['shape'])}, the manifest says uint8 of shape [1, {size}, {size}, 3]"
-        )
-    if found_output["dtype"] != np.float32 or int(found_output["shape"][-1]) != len(labels):
-        raise ModelError(
-            f'bundle "{folder}": {len(labels)} labels for a model that gives {np.dtype(found_output["dtype"]).name} '
-            f"of shape {list(found_output['shape'])}"
+            f'bundle "{folder}": the input of the model has scale {scale:g} and zero point {zero_point}, '
+            f"the manifest says {manifest['input']['scale']:g} and {manifest['input']['zero_point']}; bundle it again"
         )
 
 
-def _open(picture: Picture | str | Path) -> Picture:
-    return open_image(Path(picture)) if isinstance(picture, (str, Path)) else picture
+def _open(picture: Any) -> Picture:
+    if isinstance(picture, (str, Path)):
+        return open_image(Path(picture))
+    if isinstance(picture, (Image.Image, np.ndarray)):
+        return picture
+    raise DataError(f"an image of type {type(picture).__name__}: a path, a Pillow image or a uint8 array is wanted")

@@ -26,5 +26,5 @@ def format_seconds(seconds: float) -> str:
 
 
 def format_times(ratio: float) -> str:
-    """Format a ratio as a factor: ``156.4`` gives ``"156x"``, ``2.34`` gives ``"2.3x"``."""
-    return f"{ratio:.0f}x" if ratio >= 9.95 else f"{ratio:.1f}x"
+    """Format a ratio as a factor: ``156.4`` gives ``"156×"``, ``2.34`` gives ``"2.3×"``."""
+    return f"{ratio:.0f}×" if ratio >= 9.95 else f"{ratio:.1f}×"

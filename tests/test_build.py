@@ -33,7 +33,6 @@ TINY = {
     "prune.training.epochs": 3,
     "prune.training.batch_size": 16,
     "prune.frequency": 1,
-    "verify.num_bootstrap": 200,
     "gates.max_tflite_bytes": 700_000,
     "gates.max_accuracy_drop_pp": 100.0,
     "benchmark.num_processes": 1,

@@ -125,3 +125,47 @@ def test_every_key_is_documented() -> None:
     keys = _options(recipe.Recipe)
     assert len(keys) > 60
     assert [name for name, item in keys if not item.metadata.get("doc")] == []
+
+
+@pytest.mark.parametrize(("key", "value"), [("gates.max_accuracy_drop_pp", 1.0), ("distill.train_alone", True)])
+def test_comparison_with_fp32_needs_fp32(key: str, value: object) -> None:
+    with pytest.raises(RecipeError, match=rf"{key} compares with the student in fp32; add fp32 to quantize.variants"):
+        recipe.load("default", {"data.path": "x", "gates": {}, "quantize.variants": ["int8"], key: value})
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/etc/x", "a/b", "..", "."])
+def test_name_cannot_lead_to_another_folder(name: str) -> None:
+    with pytest.raises(RecipeError, match="may not lead to another one"):
+        recipe.load("quickstart", {"name": name})
+
+
+def test_empty_name_is_refused() -> None:
+    with pytest.raises(RecipeError, match='name = "": a recipe has a name; leave the key out to use "quickstart"'):
+        recipe.load("quickstart", {"name": ""})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2", 2),
+        ("2.5", 2.5),
+        ("true", True),
+        ('"1"', "1"),
+        ("[1, 2]", [1, 2]),
+        ("{a = 1}", {"a": 1}),
+        ("plain words", "plain words"),
+        ("2024-01-01", "2024-01-01"),
+        ("1 # one", "1 # one"),
+        ("1, 2", "1, 2"),
+        ("", ""),
+    ],
+)
+def test_values_of_the_command_line(text: str, value: object) -> None:
+    found = recipe.parse_value(text)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_value_of_two_lines_is_refused() -> None:
+    with pytest.raises(RecipeError, match="one line is wanted"):
+        recipe.parse_value("1\nname = 2")

@@ -43,7 +43,7 @@ def test_seconds(seconds: float, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ratio", "text"), [(156.4, "156x"), (2.34, "2.3x"), (9.94, "9.9x"), (9.96, "10x"), (10.0, "10x"), (0.5, "0.5x")]
+    ("ratio", "text"), [(156.4, "156×"), (2.34, "2.3×"), (9.94, "9.9×"), (9.96, "10×"), (10.0, "10×"), (0.5, "0.5×")]
 )
 def test_times(ratio: float, text: str) -> None:
     assert format_times(ratio) == text

@@ -40,7 +40,10 @@ def build_student(name: str, *, image_size: int, num_classes: int, width_multipl
 def mobilenet_v2(image_size: int, num_classes: int, width_multiplier: float) -> Any:
     """MobileNetV2 (Sandler et al. 2018) of any width, without pretrained weights."""
     pixels = tf_keras.Input((image_size, image_size, 3), name="pixels")
-    scaled = tf_keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(pixels)
+    # Two layers: in INT8 the whole-numbered offset is exact, and the scale goes into the first convolution. Scale first
+    # and offset second would leave 171 of the 256 grey levels, and halves that each kernel rounds in its own way.
+    centred = tf_keras.layers.Rescaling(1.0, offset=-128.0, name="centre")(pixels)
+    scaled = tf_keras.layers.Rescaling(1 / 128, name="normalise")(centred)
     backbone = tf_keras.applications.MobileNetV2(
         input_tensor=scaled, alpha=width_multiplier, include_top=False, weights=None
     )

@@ -37,6 +37,12 @@ def build_teacher(name: str, *, image_size: int, num_classes: int, weights: str)
     return model
 
 
+def check_weights(weights: str) -> None:
+    """Raise unless ``weights`` is ``"none"``, ``"imagenet"`` or a file."""
+    if weights not in ("none", "imagenet") and not Path(weights).is_file():
+        raise ModelError(f'teacher.weights = "{weights}": no such file; allowed: none, imagenet, or a path')
+
+
 @TEACHERS.register("resnet50")
 def resnet50(image_size: int, num_classes: int, weights: str) -> Any:
     """ResNet-50 (He et al. 2016, "Deep residual learning"); from ImageNet where weights are given."""
@@ -59,8 +65,7 @@ def resnet50(image_size: int, num_classes: int, weights: str) -> Any:
 
 
 def _resnet50_backbone(inputs: Any, weights: str) -> Any:
-    if weights not in ("none", "imagenet") and not Path(weights).is_file():
-        raise ModelError(f'teacher.weights = "{weights}": no such file; allowed: none, imagenet, or a path')
+    check_weights(weights)
     make = functools.partial(tf_keras.applications.ResNet50, include_top=False)
     backbone = make(input_tensor=inputs, weights=None)
     if weights == "none":
@@ -78,7 +83,9 @@ def _resnet50_backbone(inputs: Any, weights: str) -> Any:
             if weights == "imagenet"
             else "the file must hold the weights of tf_keras.applications.ResNet50(include_top=False)"
         )
-        raise ModelError(f'teacher.weights = "{weights}": {remedy} ({str(error).splitlines()[0]})') from error
+        raise ModelError(
+            f'teacher.weights = "{weights}": {remedy} ({(str(error) or type(error).__name__).splitlines()[0]})'
+        ) from error
 
 
 # What tf_keras.applications.resnet50.preprocess_input does, as a frozen 1x1 convolution, so that the saved model needs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from edgekd.artifact import Artifact
 from edgekd.errors import BenchmarkError, ModelError
 from edgekd.progress import Progress
 from edgekd.recipe import Benchmark
+from edgekd.statistics import Interval
 from edgekd.target import Target
 
 NUM_MADE_UP_INPUTS = 16
@@ -46,7 +48,7 @@ def benchmark(
         images: uint8 ``(n, h, w, 3)`` of the models' input size; None, or a model of another input, gets random input.
         config: target, processes, runs.
         out_dir: folder of the artifact.
-        seed: of the order, of made-up input and of the intervals.
+        seed: of the order and of made-up input.
         progress: where the task is shown.
 
     Returns:
@@ -80,8 +82,8 @@ def benchmark(
     if profile.num_threads > cpus:
         warnings.append(f"target {profile.name} runs {profile.num_threads} threads on {cpus} processors")
     facts = {
-        "models": {name: _figures(answers[name], profile, config, seed) for name in names},
-        "ratios": [_ratio(name, names[0], answers, seed) for name in names[1:]],
+        "models": {name: _figures(answers[name], profile, config) for name in names},
+        "ratios": [_ratio(name, names[0], answers) for name in names[1:]],
         "host": {"load_before": load_before, "cpus": cpus},
         "warnings": warnings,
     }
@@ -164,10 +166,10 @@ def _child(name: str, command: Sequence[str], text: str) -> dict[str, Any]:
     return answer
 
 
-def _figures(answers: list[dict[str, Any]], profile: Target, config: Benchmark, seed: int) -> dict[str, Any]:
+def _figures(answers: list[dict[str, Any]], profile: Target, config: Benchmark) -> dict[str, Any]:
     processes = [np.array(answer["invoke_ms"]) for answer in answers]
     pooled = np.concatenate(processes)
-    median = latency.median_of_processes(processes, seed)
+    median = latency.median_of_processes(processes)
     row = {
         "target": profile.name,
         "figures": profile.figures,
@@ -175,7 +177,7 @@ def _figures(answers: list[dict[str, Any]], profile: Target, config: Benchmark, 
         "p50_ms": median.estimate,
         "p90_ms": latency.certified(pooled, 90),
         "p99_ms": latency.certified(pooled, 99),
-        "p50_ci95_ms": [median.low, median.high],
+        "p50_ci95_ms": _ends(median),
         "init_ms": float(np.median([answer["init_ms"] for answer in answers])),
         "first_ms": float(np.median([answer["first_ms"] for answer in answers])),
         "num_runs": len(pooled),
@@ -185,13 +187,18 @@ def _figures(answers: list[dict[str, Any]], profile: Target, config: Benchmark, 
     return {"latency": [row], "peak_rss_bytes": int(np.median([answer["peak_rss_bytes"] for answer in answers]))}
 
 
-def _ratio(name: str, baseline: str, answers: Mapping[str, list[dict[str, Any]]], seed: int) -> dict[str, Any]:
+def _ratio(name: str, baseline: str, answers: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     first, second = ([np.array(answer["invoke_ms"]) for answer in answers[key]] for key in (name, baseline))
-    ratio = latency.ratio_of_medians(first, second, seed)
+    ratio = latency.ratio_of_medians(first, second)
     return {
         "model": name,
         "baseline": baseline,
         "ratio": ratio.estimate,
-        "ci95": [ratio.low, ratio.high],
+        "ci95": _ends(ratio),
         "verdict": latency.verdict(ratio),
     }
+
+
+def _ends(interval: Interval) -> list[float] | None:
+    """None for an open interval: one process says nothing of others."""
+    return None if math.isinf(interval.high) else [interval.low, interval.high]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import shutil
-from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +13,32 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from edgekd import host, tflite
+from edgekd import host, onnx_export, tflite
 from edgekd._litert import KERNELS, predict_probs
-from edgekd.artifact import Artifact, sha256_file, write_json
+from edgekd.artifact import Artifact, read_json, sha256_file, write_json
+from edgekd.data import Dataset
+from edgekd.errors import RecipeError
 from edgekd.manifest import (
+    FILTER,
     GOLDEN_FILE,
     LABELS_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
+    ONNX_FILE,
     SCHEMA_VERSION,
     TOLERANCE,
+    check_manifest,
     golden_holds,
 )
-from edgekd.preprocessing import preprocess
-from edgekd.recipe import Bundle
+from edgekd.preprocessing import MAX_PIXELS, preprocess
+from edgekd.recipe import Bundle, Teacher
 
 logger = logging.getLogger("edgekd")
 
 SHIPPED = "student_int8"
+IO = "student_int8_io"
 NUM_CANDIDATES = 256
+MADE_LICENCE = "CC0-1.0"
 PICTURE_SIZES = ((97, 61), (131, 173))  # width, height: odd, one wide and one tall
 
 
@@ -43,45 +50,85 @@ def bundle(
     out_dir: Path,
     *,
     recipe_name: str,
+    teacher: Teacher,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Write the bundle; equal arguments give equal bytes.
 
-    The golden inputs are made, not patients' images. They are chosen so that the kernels agree on the class by a
-    margin, that several classes appear where the model lets them, and that the same bytes with their sign bit flipped
-    (the mix-up of int8 and uint8) fail.
+    The golden inputs are made, not patients' images, unless the recipe names the licence under which images of the test
+    split may be passed on. They are chosen so that the kernels agree on the class by a margin, that several classes
+    appear where the model lets them, and that the same bytes with their sign bit flipped (the mix-up of int8 and uint8)
+    fail. The larger pictures are always made.
 
     Args:
         quantized: artifact with the shipped model.
-        data: for names, licence and preprocessing.
+        data: for names, licence and preprocessing, and for the golden images where they are allowed.
         verification: for the figures.
-        config: how many goldens, the threshold, the intended use.
+        config: how many goldens, from where, the threshold, the intended use, whether ONNX goes along.
         out_dir: an empty folder.
         recipe_name: for the manifest.
+        teacher: which network taught and from which weights it started; of an own file, its SHA-256 in the place of the
+            path.
         seed: of the made inputs.
 
     Returns:
         The manifest.
+
+    Raises:
+        MissingRequirementError: ``config.onnx`` without the packages it needs.
+        RecipeError: ``config.onnx`` without the variant it is made from.
     """
-    entry = next(row for row in quantized.facts["models"] if row["id"] == SHIPPED)
+    entries = {row["id"]: row for row in quantized.facts["models"]}
     model = out_dir / MODEL_FILE
-    shutil.copyfile(quantized.path / entry["file"], model)
+    shutil.copyfile(quantized.path / entries[SHIPPED]["file"], model)
     class_names: list[str] = data.facts["class_names"]
-    (out_dir / LABELS_FILE).write_text("\n".join(class_names) + "\n", encoding="utf-8")
+    (out_dir / LABELS_FILE).write_text("\n".join(class_names) + "\n", encoding="utf-8", newline="\n")
     (out_dir / "golden").mkdir()
+    candidates, source = _candidates(config, data, seed)
     golden = {
-        "vectors": _write_vectors(model, config.num_golden, data.facts["image_size"], out_dir, seed),
+        "schema_version": SCHEMA_VERSION,
+        "kernels": list(KERNELS),
+        "tolerance": TOLERANCE,
+        "source": source,
+        "vectors": _write_vectors(model, config.num_golden, candidates, out_dir),
         "pictures": _write_pictures(data.facts["image_size"], data.facts["resize"], out_dir, seed),
     }
     write_json(out_dir / GOLDEN_FILE, golden)
-    manifest = _manifest(model, entry, data, verification, config, recipe_name, seed)
+    manifest = {
+        **_about_model(model, data, config),
+        **_about_origin(data, verification, config, entries[SHIPPED], teacher, recipe_name, seed),
+        "golden": GOLDEN_FILE,
+        "golden_source": source,
+    }
+    if config.onnx:
+        manifest["onnx"] = _write_onnx(quantized, entries, out_dir)
     manifest["files"] = [
         {"path": path.relative_to(out_dir).as_posix(), "sha256": sha256_file(path), "bytes": path.stat().st_size}
         for path in sorted(out_dir.rglob("*"))
         if path.is_file()
     ]
+    check(manifest)
     write_json(out_dir / MANIFEST_FILE, manifest)
     return manifest
+
+
+def check(manifest: dict[str, Any]) -> None:
+    """Raise ``jsonschema.ValidationError`` or DataError unless the manifest follows the schema in the package."""
+    import jsonschema
+
+    schema = read_json(Path(str(resources.files("edgekd") / "schemas" / "manifest.schema.json")))
+    jsonschema.validate(manifest, schema)
+    check_manifest(manifest, "new")
+
+
+def _candidates(config: Bundle, data: Artifact, seed: int) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+    """What the golden inputs are chosen from, and what the manifest says of it."""
+    if not config.golden_images_licence:
+        size = data.facts["image_size"]
+        return make_pictures(NUM_CANDIDATES, size, size, seed), {"kind": "made", "licence": MADE_LICENCE, "split": None}
+    images = Dataset.open(data).test.images
+    order = np.random.default_rng(seed).permutation(len(images))[:NUM_CANDIDATES]
+    return images[np.sort(order)], {"kind": "images", "licence": config.golden_images_licence, "split": "test"}
 
 
 def make_pictures(count: int, width: int, height: int, seed: int) -> NDArray[np.uint8]:
@@ -104,8 +151,7 @@ def make_pictures(count: int, width: int, height: int, seed: int) -> NDArray[np.
     return pictures
 
 
-def _write_vectors(model: Path, count: int, size: int, out_dir: Path, seed: int) -> list[dict[str, Any]]:
-    candidates = make_pictures(NUM_CANDIDATES, size, size, seed)
+def _write_vectors(model: Path, count: int, candidates: NDArray[np.uint8], out_dir: Path) -> list[dict[str, Any]]:
     chosen = _choose(predict_probs(model, candidates), predict_probs(model, candidates ^ np.uint8(0x80)), count)
     inputs = candidates[chosen]
     probs = {kernel: predict_probs(model, inputs, kernel=kernel).astype(np.float64) for kernel in KERNELS}
@@ -133,7 +179,7 @@ def _write_vectors(model: Path, count: int, size: int, out_dir: Path, seed: int)
     if weak:
         logger.warning(
             f"{weak} of {count} golden inputs tell right from wrong use only weakly: "
-            "the model answers alike to most made pictures"
+            "the model answers alike to most of the pictures they were chosen from"
         )
     return vectors
 
@@ -175,51 +221,97 @@ def _write_pictures(size: int, resize: str, out_dir: Path, seed: int) -> list[di
     return rows
 
 
-def _manifest(
-    model: Path,
-    entry: dict[str, Any],
-    data: Artifact,
-    verification: Artifact,
-    config: Bundle,
-    recipe_name: str,
-    seed: int,
-) -> dict[str, Any]:
+def _write_onnx(quantized: Artifact, entries: dict[str, Any], out_dir: Path) -> dict[str, Any]:
+    """Convert the form with int8 input and output; say how its numbers are meant."""
+    if IO not in entries:
+        raise RecipeError("bundle.onnx = true is made from the variant int8_io; add it to quantize.variants")
+    source = quantized.path / entries[IO]["file"]
+    onnx_export.to_onnx(source, out_dir / ONNX_FILE)
+    view = tflite.open_view(source)
+    return {
+        "path": ONNX_FILE,
+        "opset": onnx_export.OPSET,
+        "versions": onnx_export.versions(),
+        "input": {**_tensor(view.inputs[0]), "colour_order": "RGB", "meaning": "pixel - 128, channels last"},
+        "output": {**_tensor(view.outputs[0]), "meaning": "logits"},
+    }
+
+
+def _about_model(model: Path, data: Artifact, config: Bundle) -> dict[str, Any]:
+    """What a program needs to run the model and to read its answer."""
     view = tflite.open_view(model)
-    facts, figures = data.facts, verification.facts["models"][SHIPPED]["test"]
     versions = host.versions()
     return {
         "schema_version": SCHEMA_VERSION,
         "edgekd_version": versions.pop("edgekd", "unknown"),
         "versions": versions,
-        "recipe": recipe_name,
-        "seed": seed,
         "intended_use": config.intended_use,
         "medical_device": False,
-        "input": {**_tensor(view.inputs), "colour_order": "RGB", "range": [0, 255]},
-        "output": {**_tensor(view.outputs), "meaning": "probabilities"},
+        "model": MODEL_FILE,
+        # The shipped model takes pixels as they are: scale 1 and zero point 0, which the converter checks.
+        "input": {**_tensor(view.inputs[0]), "colour_order": "RGB", "range": [0, 255]},
+        "output": {**_tensor(view.outputs[0]), "meaning": "probabilities"},
         "preprocessing": {
             "exif_rotation": True,
-            "resize": facts["resize"],
-            "filter": "pillow-bilinear",
-            "size": facts["image_size"],
+            "resize": data.facts["resize"],
+            "filter": FILTER,
+            "size": data.facts["image_size"],
+            "grey": "replicated",
+            "sixteen_bit": "upper byte",
+            "alpha": "over black",
+            "max_pixels": MAX_PIXELS,
         },
-        "labels": facts["class_names"],
+        "labels": data.facts["class_names"],
         "min_confidence": config.min_confidence,
+        "abstention": {"rule": "largest probability < min_confidence", "answer": "low confidence"},
         "tolerance": TOLERANCE,
-        "figures": {
-            "dataset": facts["name"],
-            "split": "test",
-            "n": figures["n"],
-            "top1": figures["top1"],
-            "auc": figures["auc"],
-            "tflite_bytes": entry["tflite_bytes"],
-        },
-        "data": {name: facts[name] for name in ("name", "licence", "source", "attribution", "sha256")},
-        "golden": GOLDEN_FILE,
     }
 
 
-def _tensor(tensors: Sequence[Any]) -> dict[str, Any]:
-    tensor = tensors[0]
-    quantization = {"scale": 1.0, "zero_point": 0} if tensor.dtype == "uint8" else {}
+def _about_origin(
+    data: Artifact,
+    verification: Artifact,
+    config: Bundle,
+    entry: dict[str, Any],
+    teacher: Teacher,
+    recipe_name: str,
+    seed: int,
+) -> dict[str, Any]:
+    """Where the model comes from and what was measured of it."""
+    facts, figures = data.facts, verification.facts["models"][SHIPPED]
+    return {
+        "recipe": recipe_name,
+        "seed": seed,
+        "figures": {
+            "dataset": facts["name"],
+            "split": "test",
+            **figures["test"],
+            "val": figures["val"],
+            "tflite_bytes": entry["tflite_bytes"],
+        },
+        "gates": verification.facts["gates"],
+        "claims": verification.facts["claims"],
+        "warnings": [*facts["warnings"], *verification.facts["warnings"]],
+        "data": {name: facts[name] for name in ("name", "licence", "source", "attribution", "sha256")},
+        "weights": {"student_start": "none", "teacher": teacher.model, **_teacher_start(teacher.weights)},
+    }
+
+
+def _teacher_start(weights: str) -> dict[str, Any]:
+    """Licence and attribution of the weights from which the teacher's training started."""
+    if weights == "none":
+        return {"teacher_start": "none", "sha256": None, "licence": None, "attribution": None}
+    if weights == "imagenet":
+        return {
+            "teacher_start": "imagenet",
+            "sha256": None,
+            "licence": "MIT (Keras Applications); trained on ImageNet, whose images are for non-commercial research",
+            "attribution": "ResNet-50 weights of Keras Applications, ported from Kaiming He et al., "
+            '"Deep Residual Learning for Image Recognition" (2016); ImageNet, https://www.image-net.org',
+        }
+    return {"teacher_start": "file", "sha256": weights, "licence": "", "attribution": "not stated"}
+
+
+def _tensor(tensor: tflite.Tensor) -> dict[str, Any]:
+    quantization = {"scale": tensor.scale[0], "zero_point": tensor.zero_point[0]} if tensor.scale else {}
     return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype, **quantization}

@@ -12,7 +12,7 @@ from edgekd import host, recipe
 from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
-from edgekd.units import format_bytes, format_seconds
+from edgekd.units import format_bytes, format_seconds, format_times
 
 SCHEMA_VERSION = 1
 SHIPPED = "student_int8"
@@ -153,7 +153,12 @@ def render(document: Document, template: str) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(
-        number=_number, plain=_plain, bytes=format_bytes, seconds=format_seconds, cell=_markdown_cell
+        number=_number,
+        plain=_plain,
+        bytes=format_bytes,
+        seconds=format_seconds,
+        times=format_times,
+        cell=_markdown_cell,
     )
     shipped = next(row for row in document["models"] if row["shipped"])
     return environment.get_template(template).render(
@@ -187,13 +192,15 @@ def _number(value: float | None, digits: int = 3) -> str:
 
 
 def _plain(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
 
 
 def _markdown_cell(text: object) -> str:
     """Keep a name from breaking out of a table cell, or from becoming markup."""
-    escaped = str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
-    return escaped.replace("<", "&lt;").replace("`", "'")
+    escaped = " ".join(str(text).split()).replace("<", "&lt;").replace("`", "'")
+    for mark in "\\|[]*":
+        escaped = escaped.replace(mark, f"\\{mark}")
+    return escaped
 
 
 def _scatter(document: Document) -> dict[str, Any]:
@@ -201,7 +208,7 @@ def _scatter(document: Document) -> dict[str, Any]:
     rows = document["models"]
     sizes = [math.log10(row["tflite_bytes"] / 1024) for row in rows]
     low, high = math.floor(min(sizes)), math.ceil(max(sizes))
-    bottom: float = math.floor(20 * (min(row["test"]["top1"] for row in rows) - 0.005)) / 20
+    bottom: float = max(0.0, math.floor(20 * (min(row["test"]["top1"] for row in rows) - 0.005)) / 20)
     top = 1.0
 
     def x(size: float) -> float:

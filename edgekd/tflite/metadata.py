@@ -55,7 +55,7 @@ def add_metadata(
     num_classes = int(graph.tensors[graph.outputs[0]].shape[-1])
     if len(labels) != num_classes:
         raise ConversionError(f"{len(labels)} labels for a model of {num_classes} classes")
-    broken = [label for label in labels if not label.strip() or len(label.splitlines()) != 1]
+    broken = [label for label in labels if not label.strip() or label.splitlines() != [label]]
     if broken:
         raise ConversionError(f"label {broken[0]!r} is not one line of text; rename the class")
     if any(entry.name == METADATA_NAME.encode() for entry in model.metadata or []):

@@ -1,0 +1,222 @@
+"""What may import what: the levels of the package, the few doors to heavy libraries, and nothing done at import."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import subprocess
+import sys
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import edgekd
+
+ROOT = Path(edgekd.__file__).resolve().parent
+
+# A module imports from the rows above its own. Rows of one number make up one level of the design.
+LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
+    (0.0, ("errors", "units", "quiet", "host")),
+    (0.1, ("registry", "options", "progress")),
+    (1.0, ("artifact", "preprocessing", "target", "recipe", "_keras", "_litert")),
+    (2.0, ("statistics", "losses", "views", "run_folder", "manifest", "onnx_export")),
+    (2.1, ("metrics", "latency")),
+    (2.2, ("tflite.view", "tflite.edit", "data.dataset", "data.source", "data.medmnist")),
+    (2.2, ("models.students", "models.teachers")),
+    (2.3, ("tflite.cost", "tflite.metadata", "models")),
+    (2.3, ("data.cifar100", "data.folder", "data.npz", "data.synthetic_cells")),
+    (2.4, ("tflite.convert", "tflite.describe", "tflite.metadata_reader", "data.sources")),
+    (2.5, ("tflite", "data.prepare")),
+    (2.6, ("data",)),
+    (2.7, ("training",)),
+    (3.0, ("stages", "stages.teacher", "stages.teacher_logits", "stages.distill", "stages.prune", "stages.quantize")),
+    (3.0, ("stages.verify", "stages.benchmark", "stages.bundle", "stages.report")),
+    (4.0, ("cache", "runtime", "measure")),
+    (4.1, ("stage_runner", "android")),
+    (4.2, ("pipeline",)),
+    (4.3, ("api",)),
+    (4.4, ("",)),  # edgekd itself, which names its public functions
+    (5.0, ("cli",)),
+    (5.1, ("__main__",)),
+)
+LEVEL_OF = {name: level for level, names in LEVELS for name in names}
+
+# The one module that imports each of these.
+DOORS = {
+    **{"tf_keras": "_keras", "tensorflow_model_optimization": "_keras", "ai_edge_litert": "_litert"},
+    **{"click": "cli", "tf2onnx": "onnx_export"},
+}
+
+WITHOUT_TENSORFLOW = ("runtime", "measure", "preprocessing", "manifest", "_litert")
+
+
+@functools.cache
+def trees() -> dict[str, ast.Module]:
+    """Every module of the package by its name below ``edgekd``; the package itself is the empty name."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def nodes(tree: ast.AST, *, typing_too: bool) -> list[ast.AST]:
+    """All nodes, with or without what stands below ``if TYPE_CHECKING``."""
+    found, waiting = [], [tree]
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
+        for_typing = isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+        waiting += node.orelse if for_typing and not typing_too else ast.iter_child_nodes(node)
+    return found
+
+
+def imported(tree: ast.AST, *, typing_too: bool = True) -> set[str]:
+    """Dotted names that a module imports, at its top or within a function; ``from a import b`` gives ``a.b``."""
+    found = set()
+    for node in nodes(tree, typing_too=typing_too):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"relative import: {ast.unparse(node)}"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def inside(dotted: str) -> str | None:
+    """The module of ours that a dotted name belongs to; None for other packages."""
+    if dotted.split(".")[0] != "edgekd":
+        return None
+    name = dotted.partition(".")[2]
+    while name and name not in trees():
+        name = name.rpartition(".")[0]
+    return name
+
+
+@functools.cache
+def graph() -> dict[str, set[str]]:
+    return {
+        name: {inner for dotted in imported(tree) if (inner := inside(dotted)) is not None} - {name}
+        for name, tree in trees().items()
+    }
+
+
+def reached(start: str) -> set[str]:
+    """Modules of ours that run when ``start`` and what its functions import run, the packages on the way included."""
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        if "." in name:
+            waiting.append(name.rpartition(".")[0])
+        targets = (inside(dotted) for dotted in imported(trees()[name], typing_too=False))
+        waiting += [target for target in targets if target is not None]
+    return found
+
+
+def test_the_walk_sees_function_level_and_typing_imports() -> None:
+    text = (
+        "import a.b\nif TYPE_CHECKING:\n    from c import d\nelse:\n    import e\ndef f():\n    from g.h import i, j\n"
+    )
+    assert imported(ast.parse(text)) == {"a.b", "c.d", "e", "g.h.i", "g.h.j"}
+    assert imported(ast.parse(text), typing_too=False) == {"a.b", "e", "g.h.i", "g.h.j"}
+    assert (inside("edgekd.data.npz.load_npz"), inside("edgekd.build"), inside("numpy.typing")) == (
+        "data.npz",
+        "",
+        None,
+    )
+
+
+def test_every_module_has_a_level_and_every_level_a_module() -> None:
+    assert sorted(LEVEL_OF) == sorted(trees())
+    assert len(LEVEL_OF) == sum(len(names) for _, names in LEVELS)
+
+
+@pytest.mark.parametrize("name", sorted(trees()))
+def test_a_module_imports_from_lower_levels_only(name: str) -> None:
+    level = LEVEL_OF[name]
+    too_high = {target: LEVEL_OF[target] for target in graph()[name] if LEVEL_OF[target] >= level}
+    assert too_high == {}, f"edgekd.{name} is on level {level:g}"
+
+
+def test_no_import_cycle() -> None:
+    order = list(TopologicalSorter(graph()).static_order())  # raises CycleError, which names the modules
+    assert len(order) == len(trees())
+
+
+def test_stages_know_neither_each_other_nor_what_runs_them() -> None:
+    stages = {name for name in trees() if name.startswith("stages.")}
+    assert len(stages) >= 9
+    forbidden = {*stages, "stages", "cache", "stage_runner", "pipeline", "run_folder", "api", "cli"}
+    assert {name: targets for name in stages if (targets := graph()[name] & forbidden)} == {}
+
+
+@pytest.mark.parametrize(("package", "door"), DOORS.items())
+def test_a_heavy_package_has_one_door(package: str, door: str) -> None:
+    importers = {name for name, tree in trees().items() if package in {part.split(".")[0] for part in imported(tree)}}
+    assert importers == {door}
+
+
+@pytest.mark.parametrize("name", WITHOUT_TENSORFLOW)
+def test_what_runs_on_a_device_imports_no_training(name: str) -> None:
+    heavy = {"tensorflow", "tf_keras", "tensorflow_model_optimization", "scipy", "sklearn", "jinja2", "click"}
+    packages = {
+        (module, dotted.split(".")[0])
+        for module in reached(name)
+        for dotted in imported(trees()[module], typing_too=False)
+    }
+    assert {(module, package) for module, package in packages if package in heavy} == set()
+
+
+def test_the_walk_finds_tensorflow_where_it_is() -> None:
+    assert "_keras" in reached("stages.quantize")
+    assert "_keras" in reached("data.sources")  # only through a function of data.cifar100
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level packages that are loaded after a new interpreter has run ``code``."""
+    report = "; import sys; print(*{name.partition('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_a_device_loads_numpy_pillow_and_litert_alone() -> None:
+    modules = ", ".join(f"edgekd.{name}" for name in WITHOUT_TENSORFLOW)
+    loaded = loaded_after(f"import {modules}")
+    assert {"numpy", "PIL", "ai_edge_litert"} <= loaded
+    assert (
+        loaded & {"tensorflow", "tf_keras", "keras", "scipy", "sklearn", "rich", "click", "jinja2", "psutil"} == set()
+    )
+
+
+def test_nothing_happens_at_import() -> None:
+    loaded = loaded_after("import edgekd, edgekd.cli, edgekd.api")
+    assert "click" in loaded
+    assert loaded & {"tensorflow", "tf_keras", "scipy", "sklearn", "numpy", "PIL", "ai_edge_litert", "rich"} == set()
+
+
+def test_only_the_measuring_process_prints() -> None:
+    """Results go through click and logs through the logger; the measuring process answers on stdout."""
+    printers = {
+        name
+        for name, tree in trees().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    }
+    assert printers == {"measure"}
+
+
+def test_one_logger() -> None:
+    names = {
+        ast.unparse(node.value)
+        for tree in trees().values()
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "logger"
+    }
+    assert names == {"logging.getLogger('edgekd')"}

@@ -1,0 +1,204 @@
+"""The stage that writes a bundle: what is in it, that it is the measured model, and that the goldens can fail."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundles import LICENCE, NAMES, artifacts, tiny_bundle, write_bundle
+from PIL import Image
+from tflite_models import SIDE
+
+from edgekd import recipe, tflite
+from edgekd._litert import KERNELS, predict_probs
+from edgekd.artifact import sha256_file
+from edgekd.data import Dataset
+from edgekd.manifest import MANIFEST_FILE, golden_holds
+from edgekd.stages.bundle import make_pictures
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return tiny_bundle()
+
+
+@pytest.fixture(scope="module")
+def manifest(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / MANIFEST_FILE).read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def golden(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "golden" / "golden.json").read_text())
+    return content
+
+
+@pytest.fixture(scope="module")
+def inputs(folder: Path, golden: dict[str, Any]) -> np.ndarray:
+    raw = [np.frombuffer((folder / row["input"]).read_bytes(), np.uint8) for row in golden["vectors"]]
+    return np.stack(raw).reshape(-1, SIDE, SIDE, 3)
+
+
+def content_of(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_bundling_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "again")
+    assert content_of(tmp_path / "again") == content_of(folder)
+
+
+def test_the_model_is_the_measured_file(folder: Path) -> None:
+    quantized, _, _ = artifacts()
+    assert (folder / "model.tflite").read_bytes() == (quantized.path / "student_int8.tflite").read_bytes()
+
+
+def test_every_file_has_its_digest_and_size(folder: Path, manifest: dict[str, Any]) -> None:
+    named = {row["path"]: (row["sha256"], row["bytes"]) for row in manifest["files"]}
+    there = {name: folder / name for name in content_of(folder) if name != MANIFEST_FILE}
+    assert named == {name: (sha256_file(path), path.stat().st_size) for name, path in there.items()}
+
+
+def test_labels_are_in_the_order_of_the_classes(folder: Path, manifest: dict[str, Any]) -> None:
+    assert (folder / "labels.txt").read_bytes() == b"red\ngreen\nblue\n"
+    assert manifest["labels"] == list(NAMES)
+    assert tflite.open_view(folder / "model.tflite").associated_files["labels.txt"].split() == [
+        b"red",
+        b"green",
+        b"blue",
+    ]
+
+
+def test_manifest_says_what_the_app_must_do(manifest: dict[str, Any]) -> None:
+    shape = [1, SIDE, SIDE, 3]
+    assert manifest["input"] == {
+        **{"name": "pixels", "shape": shape, "dtype": "uint8", "scale": 1.0, "zero_point": 0},
+        **{"colour_order": "RGB", "range": [0, 255]},
+    }
+    assert manifest["output"] == {"name": "probs", "shape": [1, 3], "dtype": "float32", "meaning": "probabilities"}
+    assert manifest["preprocessing"] == {
+        **{"exif_rotation": True, "resize": "stretch", "filter": "pillow-bilinear", "size": SIDE},
+        **{"grey": "replicated", "sixteen_bit": "upper byte", "alpha": "over black", "max_pixels": 64_000_000},
+    }
+    assert manifest["medical_device"] is False
+    assert "Not a medical device" in manifest["intended_use"]
+    assert {"python", "tensorflow", "ai-edge-litert", "numpy", "pillow"} <= set(manifest["versions"])
+
+
+def test_manifest_carries_the_figures_of_the_report(manifest: dict[str, Any]) -> None:
+    _, _, verified = artifacts()
+    measured = verified.facts["models"]["student_int8"]
+    figures = manifest["figures"]
+    assert {name: figures[name] for name in measured["test"]} == measured["test"]
+    assert figures["val"] == measured["val"]
+    assert (figures["dataset"], figures["split"], figures["n"]) == ("colours", "test", 90)
+    assert [gate["id"] for gate in manifest["gates"]] == ["min_top1"]
+
+
+def test_manifest_names_licence_and_source_of_the_data(manifest: dict[str, Any]) -> None:
+    assert (manifest["data"]["licence"], manifest["data"]["source"]) == (LICENCE, "drawn")
+
+
+@pytest.mark.parametrize(
+    ("teacher", "start", "licence"),
+    [
+        (recipe.Teacher(), "none", None),
+        (recipe.Teacher(model="resnet50", weights="imagenet"), "imagenet", "MIT"),
+        (recipe.Teacher(model="resnet50", weights="ab" * 32), "file", ""),
+    ],
+)
+def test_manifest_names_the_weights_the_teacher_started_from(
+    teacher: recipe.Teacher, start: str, licence: str | None, tmp_path: Path
+) -> None:
+    weights = write_bundle(tmp_path / "bundle", teacher=teacher)["weights"]
+    assert weights["teacher_start"] == start
+    assert weights["teacher"] == teacher.model
+    assert weights["sha256"] == ("ab" * 32 if start == "file" else None)
+    if licence is None:
+        assert weights["licence"] is None
+    else:
+        assert weights["licence"].startswith(licence)
+    assert ("Kaiming He" in (weights["attribution"] or "")) == (start == "imagenet")
+
+
+def test_settings_of_the_recipe_arrive(tmp_path: Path) -> None:
+    manifest = write_bundle(tmp_path / "bundle", num_golden=16, min_confidence=0.75, intended_use="For tests.")
+    assert (manifest["min_confidence"], manifest["intended_use"]) == (0.75, "For tests.")
+    assert manifest["abstention"]["rule"] == "largest probability < min_confidence"
+    golden = json.loads((tmp_path / "bundle" / "golden" / "golden.json").read_text())
+    assert len(golden["vectors"]) == 16
+
+
+def test_goldens_are_made_unless_a_licence_is_named(
+    manifest: dict[str, Any], golden: dict[str, Any], inputs: np.ndarray
+) -> None:
+    made = {"kind": "made", "licence": "CC0-1.0", "split": None}
+    assert manifest["golden_source"] == golden["source"] == made
+    drawn = {picture.tobytes() for picture in make_pictures(256, SIDE, SIDE, 0)}
+    assert all(picture.tobytes() in drawn for picture in inputs)
+
+
+def test_a_licence_brings_images_of_the_test_split(tmp_path: Path) -> None:
+    manifest = write_bundle(tmp_path / "bundle", golden_images_licence="CC BY 4.0")
+    golden = json.loads((tmp_path / "bundle" / "golden" / "golden.json").read_text())
+    assert manifest["golden_source"] == {"kind": "images", "licence": "CC BY 4.0", "split": "test"}
+    assert golden["source"] == manifest["golden_source"]
+    _, images, _ = artifacts()
+    test = {image.tobytes() for image in Dataset.open(images).test.images}
+    raw = [(tmp_path / "bundle" / row["input"]).read_bytes() for row in golden["vectors"]]
+    assert len(set(raw)) == 8
+    assert set(raw) <= test
+    assert all(row["decisive"] and row["fails_with_flipped_sign"] for row in golden["vectors"])
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_goldens_hold_what_each_kernel_gives(
+    kernel: str, folder: Path, golden: dict[str, Any], inputs: np.ndarray
+) -> None:
+    probs = predict_probs(folder / "model.tflite", inputs, kernel)
+    stored = np.array([row["probs"][kernel] for row in golden["vectors"]], np.float32)
+    np.testing.assert_array_equal(stored, probs)
+    assert all(golden_holds(answer, row) for answer, row in zip(probs, golden["vectors"], strict=True))
+
+
+def test_envelope_and_margin_follow_from_the_three_kernels(golden: dict[str, Any]) -> None:
+    for row in golden["vectors"]:
+        columns = list(zip(*(row["probs"][kernel] for kernel in KERNELS), strict=True))
+        assert row["low"] == [min(column) for column in columns]
+        assert row["high"] == [max(column) for column in columns]
+        others = [value for place, value in enumerate(row["high"]) if place != row["top1"]]
+        assert row["margin"] == pytest.approx(row["low"][row["top1"]] - max(others))
+        assert row["decisive"] == (row["margin"] > 4 / 256)
+
+
+def test_goldens_tell_right_from_wrong(folder: Path, golden: dict[str, Any], inputs: np.ndarray) -> None:
+    assert {row["top1"] for row in golden["vectors"]} == {0, 1, 2}
+    flipped = predict_probs(folder / "model.tflite", inputs ^ np.uint8(0x80))
+    for row, answer in zip(golden["vectors"], flipped, strict=True):
+        assert row["decisive"]
+        assert row["fails_with_flipped_sign"]
+        assert not golden_holds(answer, row)
+
+
+def test_swapped_colours_are_noticed(folder: Path, golden: dict[str, Any], inputs: np.ndarray) -> None:
+    probs = predict_probs(folder / "model.tflite", np.ascontiguousarray(inputs[..., ::-1]))
+    assert not all(golden_holds(answer, row) for answer, row in zip(probs, golden["vectors"], strict=True))
+
+
+def test_pictures_are_larger_and_their_tensors_pillows(folder: Path, golden: dict[str, Any]) -> None:
+    for row in golden["pictures"]:
+        image = Image.open(folder / row["picture"])
+        assert image.size == (row["width"], row["height"])
+        assert min(image.size) > SIDE
+        expected = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR).tobytes()
+        assert (folder / row["tensor"]).read_bytes() == expected
+
+
+def test_no_time_and_no_place_is_written(folder: Path, manifest: dict[str, Any]) -> None:
+    text = (folder / MANIFEST_FILE).read_text() + (folder / "golden" / "golden.json").read_text()
+    assert str(artifacts()[0].path.parent) not in text
+    assert not {"time", "date", "host"} & set(manifest)

@@ -1,0 +1,530 @@
+"""The report, on a document made by hand: what it says, what its schema refuses, and what cannot break out of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Callable, Mapping
+from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from edgekd import recipe
+from edgekd.artifact import Artifact
+from edgekd.options import to_table
+from edgekd.stages.report import assemble, check, render, report, summary_rows
+
+Document = dict[str, Any]
+SCHEMA = json.loads((resources.files("edgekd") / "schemas" / "report.schema.json").read_text(encoding="utf-8"))
+
+
+def metrics(top1: float, n: int, recalls: tuple[float, float] = (0.75, 0.95)) -> Document:
+    classes = [
+        {"name": name, "n": n // 2, "recall": recall, "recall_ci95": [recall - 0.0625, min(1.0, recall + 0.0625)]}
+        for name, recall in zip(("normal", "pneumonia"), recalls, strict=True)
+    ]
+    figures = {"top1": top1, "auc": 0.9375, "macro_recall": sum(recalls) / 2, "ece": 0.0415, "brier": 0.2125, "n": n}
+    return {**figures, "per_class": classes}
+
+
+def latency(p50_ms: float) -> Document:
+    return {
+        **{"target": "host", "kernel": "xnnpack", "p50_ms": p50_ms, "p90_ms": 2 * p50_ms, "p99_ms": None},
+        **{"p50_ci95_ms": [0.75 * p50_ms, 1.25 * p50_ms], "init_ms": 4.0, "num_runs": 300, "num_processes": 3},
+        "num_threads": 1,
+    }
+
+
+def model(id: str, role: str, tflite_bytes: int, gzip_bytes: int, p50_ms: float | None, **changes: Any) -> Document:
+    dtype = id.split("_")[-1]
+    return {
+        **{"id": id, "role": role, "shipped": False, "steps": ["distilled", "pruned"] if role == "student" else []},
+        **{"dtype": dtype, "input_type": "uint8", "output_type": "float32", "file": f"models/{id}.tflite"},
+        **{"sha256": f"{len(id):064x}", "tflite_bytes": tflite_bytes, "gzip_bytes": gzip_bytes},
+        **{"num_params": 1000, "macs": 2000, "measured_sparsity": 0.5},
+        **{"val": metrics(0.9625, 524), "test": metrics(0.8765, 624)},
+        "latency": [latency(p50_ms)] if p50_ms is not None else [],
+        "peak_rss_bytes": 48 * 2**20 if p50_ms is not None else None,
+        **changes,
+    }
+
+
+def document_by_hand() -> Document:
+    resolved = to_table(recipe.load("pneumoniamnist", {"seed": 11, "num_threads": 2}))
+    return {
+        "schema_version": 1,
+        "edgekd_version": "9.8.7",
+        "versions": {"python": "3.11.7", "tensorflow": "2.21.0"},
+        "commit": "0123456789ab",
+        "host": {"cpu": "Abacus 3000", "cores": 2, "memory_bytes": 4 * 2**30, "system": "Linux 6.1", "machine": "x86"},
+        "recipe": resolved,
+        "seed": 11,
+        "dataset": {
+            **{"name": "pneumoniamnist", "licence": "CC BY 4.0", "source": "a shelf", "attribution": "by someone"},
+            **{"task": "binary", "class_names": ["normal", "pneumonia"], "num_classes": 2, "image_size": 32},
+            **{"resize": "stretch", "num_train": 4708, "num_calibration": 512, "num_val": 524, "num_test": 624},
+            **{"calibration_indices": [], "sha256": "d" * 64, "warnings": [], "num_unreadable": 3},
+        },
+        "models": [
+            model("teacher_fp32", "teacher", 94_371_840, 83_886_080, 12.0),
+            model("student_fp32", "student", 1_638_400, 1_228_800, 0.0625),
+            # Never timed: latency is not there at all.
+            model("student_fp16", "student", 819_200, 614_400, None),
+            model("student_int8", "student", 614_400, 307_200, 0.03125, shipped=True),
+        ],
+        "claims": [
+            {
+                **{"id": "accuracy_vs_student_fp32", "text": "student_int8 loses no more than 2 points", "n": 624},
+                **{"verdict": "not shown", "estimate": -0.01, "ci95": [-0.03, 0.01], "margin": 0.02},
+            },
+            {
+                **{"id": "size_vs_teacher_fp32", "text": "student_int8 is 153.6 times smaller", "n": None},
+                **{"verdict": "shown", "estimate": 153.6, "ci95": [153.6, 153.6], "margin": 1.0},
+            },
+            {
+                **{"id": "distillation_gain", "text": "distillation made the student more accurate", "n": 624},
+                **{"verdict": "refuted", "estimate": -0.05, "ci95": [-0.08, -0.02], "margin": 0.0},
+            },
+        ],
+        "gates": [
+            {"id": "max_tflite_bytes", "limit": 650_000, "measured": 614_400, "held": True},
+            {"id": "min_auc", "limit": 0.98, "measured": 0.9375, "held": False},
+        ],
+        "kernels": {
+            **{"num_images": 624, "num_ties": 5},
+            "against_xnnpack": {
+                "builtin": {"max_prob_difference": 0.0625, "num_top1_flips": 6},
+                "reference": {"max_prob_difference": 0.03125, "num_top1_flips": 4},
+            },
+        },
+        "agreement": {"student_fp32": 0.99},
+        "ratios": [],
+        "candidates": [{"model": "student_fp16", "reason": "larger than INT8"}],
+        "stages": [
+            {"name": "data", "key": "a" * 64, "cached": True, "seconds": 0.25},
+            {"name": "teacher", "key": "b" * 64, "cached": False, "seconds": 754.0},
+        ],
+        "warnings": ["val and test disagree: top-1 0.963 against 0.877"],
+    }
+
+
+@pytest.fixture
+def document() -> Document:
+    return document_by_hand()
+
+
+class Page(HTMLParser):
+    """Elements and text of a page."""
+
+    def __init__(self, html: str):
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.tables: list[list[list[str]]] = []
+        self._cell = False
+        self.feed(html)
+        self.text = " ".join(" ".join(self.texts).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag == "table":
+            self.tables.append([])
+        elif tag == "tr":
+            self.tables[-1].append([])
+        elif tag in ("th", "td"):
+            self.tables[-1][-1].append("")
+            self._cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in ("th", "td"):
+            self._cell = False
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+        if self._cell:
+            self.tables[-1][-1][-1] += data
+
+    def table(self, first_header: str, columns: int) -> list[list[str]]:
+        return next(rows for rows in self.tables if rows[0][0] == first_header and len(rows[0]) == columns)
+
+
+def html(document: Mapping[str, Any]) -> Page:
+    return Page(render(document, "report.html.j2"))
+
+
+def markdown(document: Mapping[str, Any]) -> str:
+    return render(document, "report.md.j2")
+
+
+def markdown_rows(text: str) -> list[list[str]]:
+    """Cells of every table line, split at pipes that no backslash escapes."""
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in text.splitlines()
+        if line.startswith("| ")
+    ]
+
+
+# The schema
+
+
+def test_the_schema_is_a_schema_and_the_document_follows_it(document: Document) -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    check(document)
+    document["something_new"] = 1  # new fields may be added
+    document["models"][0]["something_new"] = None
+    check(document)
+
+
+# The names that other tools read, as the design's contract lists them.
+CONTRACT: dict[tuple[str | int, ...], str] = {
+    (): "schema_version edgekd_version versions host recipe seed dataset models claims gates candidates stages",
+    ("dataset",): "name licence num_classes num_train num_calibration num_val num_test sha256 warnings",
+    ("models", 0): (
+        "id role shipped steps dtype input_type output_type file sha256 tflite_bytes gzip_bytes num_params macs "
+        "measured_sparsity val test latency peak_rss_bytes"
+    ),
+    ("models", 0, "val"): "top1 auc macro_recall per_class ece brier n",
+    ("models", 3, "test"): "top1 auc macro_recall per_class ece brier n",
+    ("models", 0, "latency", 0): (
+        "target kernel p50_ms p90_ms p99_ms p50_ci95_ms init_ms num_runs num_processes num_threads"
+    ),
+    ("claims", 0): "id text verdict estimate ci95 margin n",
+    ("gates", 0): "id limit measured held",
+    ("stages", 0): "name key cached seconds",
+}
+
+
+def place(document: Any, path: tuple[str | int, ...]) -> Any:
+    for part in path:
+        document = document[part]
+    return document
+
+
+@pytest.mark.parametrize(("path", "name"), [(path, name) for path, names in CONTRACT.items() for name in names.split()])
+def test_no_name_of_the_contract_may_be_missing(path: tuple[str | int, ...], name: str, document: Document) -> None:
+    del place(document, path)[name]
+    with pytest.raises(jsonschema.ValidationError, match=f"'{name}' is a required property"):
+        check(document)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("schema_version",), 2),
+        (("seed",), -1),
+        (("seed",), "11"),
+        (("models",), []),
+        (("models", 0, "role"), "assistant"),
+        (("models", 0, "dtype"), "int4"),
+        (("models", 1, "steps"), ["distilled", "blessed"]),
+        (("models", 0, "shipped"), "yes"),
+        (("models", 0, "tflite_bytes"), -1),
+        (("models", 0, "tflite_bytes"), 1.5),
+        (("models", 0, "measured_sparsity"), 50),
+        (("models", 0, "test", "top1"), 87.65),
+        (("models", 0, "test", "auc"), None),
+        (("models", 0, "test", "brier"), 2.5),
+        (("models", 0, "test", "per_class", 0, "recall_ci95"), [0.5]),
+        (("models", 0, "latency", 0, "kernel"), "magic"),
+        (("models", 0, "latency", 0, "p50_ms"), None),
+        (("models", 0, "latency", 0, "p50_ci95_ms"), [1.0, 2.0, 3.0]),
+        (("claims", 0, "verdict"), "proved"),
+        (("claims", 0, "ci95"), [0.1]),
+        (("gates", 0, "held"), None),
+        (("stages", 0, "cached"), 1),
+        (("dataset", "warnings"), [3]),
+    ],
+)
+def test_the_schema_refuses(path: tuple[str | int, ...], value: object, document: Document) -> None:
+    place(document, path[:-1])[path[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
+        check(document)
+
+
+# The table of models
+
+
+def test_summary_by_hand(document: Document) -> None:
+    rows = {row["model"]: row for row in summary_rows(document)}
+    assert list(rows) == ["teacher_fp32", "student_fp32", "student_fp16", "student_int8"]
+    # 614,400 / 1,024 = 600; 307,200 / 1,024 = 300; 94,371,840 / 614,400 = 153.6; 12 / 0.03125 = 384.
+    assert rows["student_int8"] == {
+        **{"model": "student_int8", "kib": 600, "gzip_kib": 300, "val_top1": 0.9625, "top1": 0.8765, "auc": 0.9375},
+        **{"p50_ms": 0.03125, "p50_ci95_ms": [0.0234375, 0.0390625], "times_smaller": 153.6, "times_faster": 384},
+        "shipped": True,
+    }
+    assert (rows["teacher_fp32"]["times_smaller"], rows["teacher_fp32"]["times_faster"]) == (1, 1)
+    # 94,371,840 / 1,638,400 = 57.6; 12 / 0.0625 = 192.
+    assert (rows["student_fp32"]["times_smaller"], rows["student_fp32"]["times_faster"]) == (57.6, 192)
+    # 94,371,840 / 819,200 = 115.2; never timed.
+    untimed = rows["student_fp16"]
+    assert (untimed["times_smaller"], untimed["p50_ms"], untimed["p50_ci95_ms"], untimed["times_faster"]) == (
+        *(115.2, None, None, None),
+    )
+
+
+def test_summary_of_an_untimed_teacher_has_no_speed(document: Document) -> None:
+    document["models"][0]["latency"] = []
+    assert [row["times_faster"] for row in summary_rows(document)] == [None] * 4
+    assert summary_rows(document)[3]["p50_ms"] == 0.03125
+
+
+def test_the_baseline_is_the_teacher_wherever_it_stands(document: Document) -> None:
+    document["models"] = document["models"][::-1]
+    assert [row["times_smaller"] for row in summary_rows(document)] == [153.6, 115.2, 57.6, 1]
+
+
+# What both forms say
+
+
+@pytest.mark.parametrize("form", [markdown, lambda document: html(document).text], ids=["md", "html"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("teacher_fp32", "student_fp32", "student_fp16", "student_int8"),
+        *("not shown", "shown", "refuted"),
+        *("student_int8 loses no more than 2 points", "distillation made the student more accurate"),
+        *("max_tflite_bytes", "614,400", "650,000", "min_auc", "0.9375", "0.98"),
+        "val and test disagree: top-1 0.963 against 0.877",
+        *("pneumoniamnist", "CC BY 4.0", "a shelf", "by someone", "4708 / 524 / 624", "512"),
+        *("Abacus 3000", "edgekd 9.8.7", "commit 0123456789ab", "python 3.11.7", "tensorflow 2.21.0"),
+        *("seed 11", "n = 624", "host time", "Not a medical device.", "600.0 KiB", "0.876", "0.963"),
+        *("normal", "pneumonia", "0.750", "0.950", "0.688 to 0.812"),
+        "Pruned weights are zeros: they change neither the raw bytes nor the latency",
+        *("0.031", "153.6", "384.0"),
+    ],
+)
+def test_both_forms_say(text: str, form: Callable[[Document], str], document: Document) -> None:
+    assert text in " ".join(form(document).split())
+
+
+def test_the_headline_tells_whether_the_gates_held(document: Document) -> None:
+    assert markdown(document).startswith("# pneumoniamnist: a gate fell short\n")
+    assert "A gate fell short" in html(document).text
+    document["gates"][1]["held"] = True
+    assert markdown(document).startswith("# pneumoniamnist: every gate held\n")
+    assert "Every gate held" in html(document).text
+
+
+def test_gates_one_by_one(document: Document) -> None:
+    assert html(document).table("gate", 4)[1:] == [
+        ["max_tflite_bytes", "650,000", "614,400", "held"],
+        ["min_auc", "0.98", "0.9375", "fell short"],
+    ]
+    assert [line for line in markdown(document).splitlines() if line.startswith("- gate")] == [
+        "- gate max_tflite_bytes, on val: held (614,400 against 650,000)",
+        "- gate min_auc, on val: FELL SHORT (0.9375 against 0.98)",
+    ]
+    document["gates"] = []
+    assert "The recipe sets none." in html(document).text
+
+
+def test_without_pruning_nothing_is_said_of_zeros(document: Document) -> None:
+    for row in document["models"]:
+        row["steps"] = []
+    assert "zeros" not in markdown(document)
+    assert "zeros" not in html(document).text
+
+
+def test_what_was_not_measured_is_a_dash(document: Document) -> None:
+    html_row = html(document).table("model", 10)[3]
+    # 819,200 / 1,024 = 800; 614,400 / 1,024 = 600.
+    assert html_row == ["student_fp16", "800", "600", "0.963", "0.876", "0.938", "–", "–", "115.2", "–"]
+    markdown_row = next(row for row in markdown_rows(markdown(document)) if row[0] == "student_fp16")
+    assert markdown_row == ["student_fp16", "800", "600", "0.963", "0.876", "0.938", "–", "115.2", "–"]
+    # 300 runs are too few for a 99th percentile.
+    latency_table = next(rows for rows in html(document).tables if "p99 ms" in rows[0])
+    assert latency_table[3] == [
+        *("student_int8", "xnnpack", "1", "0.031", "0.062", "–", "4.0", "300", "3", "48.0 MiB"),
+    ]
+    for text in (markdown(document), html(document).text):
+        assert "None" not in text
+        assert not re.search(r"\bnan\b", text, re.I)
+
+
+def test_a_report_without_a_benchmark_still_stands(document: Document) -> None:
+    for row in document["models"]:
+        row["latency"], row["peak_rss_bytes"] = [], None
+    check(document)
+    assert "None" not in markdown(document)
+    assert "– ms p50" in html(document).text
+    assert [row[9] for row in html(document).table("model", 10)[1:5]] == ["–"] * 4
+
+
+def test_a_licence_that_nobody_stated(document: Document) -> None:
+    document["dataset"]["licence"] = ""
+    assert "Licence: not stated." in markdown(document)
+    assert "Licence: not stated." in html(document).text
+
+
+def test_the_recipe_in_the_report_builds_the_same(document: Document, tmp_path: Path) -> None:
+    text = re.search(r"<pre>(.*?)</pre>", render(document, "report.html.j2"), re.S)
+    assert text is not None
+    (tmp_path / "again.toml").write_text(Page(text[1]).texts[0])
+    assert to_table(recipe.load(str(tmp_path / "again.toml"))) == document["recipe"]
+
+
+# The page itself
+
+
+def test_the_page_is_whole_and_loads_nothing(document: Document) -> None:
+    source = render(document, "report.html.j2")
+    page = Page(source)
+    tags = [tag for tag, _ in page.elements]
+    assert source.startswith("<!doctype html>\n")
+    assert ("html", {"lang": "en"}) in page.elements
+    assert ("meta", {"charset": "utf-8"}) in page.elements
+    assert (tags.count("h1"), tags.count("title")) == (1, 2 + len(document["models"]))  # the page, the chart, its dots
+    assert re.search(r"<title>pneumoniamnist – edgekd report</title>", source)
+    assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form", "a"} & set(tags)
+    loading = {"src", "href", "srcset", "action", "data", "background", "poster", "xlink:href"}
+    assert [(tag, attributes) for tag, attributes in page.elements if loading & set(attributes)] == []
+    assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
+    assert not re.search(r"@import|url\(|@font-face", source)
+
+
+def test_every_header_cell_says_what_it_heads(document: Document) -> None:
+    headers = [attributes.get("scope") for tag, attributes in html(document).elements if tag == "th"]
+    assert set(headers) == {"col", "row"}
+    for table in html(document).tables:
+        assert {len(row) for row in table} == {len(table[0])}
+
+
+def test_the_chart_stays_in_its_frame_and_keeps_the_order(document: Document) -> None:
+    for row, top1 in zip(document["models"], (0.99, 0.5, 0.0, 1.0), strict=True):
+        row["test"]["top1"] = top1
+    page = html(document)
+    dots = [attributes for tag, attributes in page.elements if tag == "circle"]
+    xs, ys = ([float(dot[axis] or "nan") for dot in dots] for axis in ("cx", "cy"))
+    assert all(0 <= x <= 640 for x in xs)
+    assert all(0 <= y <= 300 for y in ys)
+    # Teacher, fp32, fp16 and int8 get smaller and so stand further left; a better one stands higher.
+    assert xs == sorted(xs, reverse=True)
+    assert ys[2] > ys[1] > ys[0] > ys[3]
+    # Bytes of the teacher and the shipped model on a logarithmic axis: 94,371,840 / 614,400 = 153.6, so 2.19 decades
+    # of the three between 100 KiB and 100,000 KiB, which are 520 units.
+    assert xs[0] - xs[3] == pytest.approx(520 * 2.1864 / 3, abs=0.3)
+    assert {"100 KiB", "1,000 KiB", "10,000 KiB", "100,000 KiB"} <= {text.strip() for text in page.texts}
+
+
+# Names of strangers
+
+EVIL = "a|b\n| c | `d` <script>alert(1)</script> </td></table> {{ 7 * 7 }} \\| & \"quoted\" 'x'"
+
+
+def evil_document() -> Document:
+    document = document_by_hand()
+    document["dataset"] |= dict.fromkeys(("name", "licence", "source", "attribution"), EVIL)
+    document["recipe"]["name"] = EVIL
+    document["recipe"]["bundle"]["intended_use"] = EVIL
+    document["warnings"] = [EVIL]
+    document["host"]["cpu"] = EVIL
+    document["gates"][0]["id"] = f'min_recall."{EVIL}"'
+    document["claims"][0]["text"] = EVIL
+    for row in document["models"]:
+        for split in ("val", "test"):
+            row[split]["per_class"][0]["name"] = EVIL
+    return document
+
+
+def test_names_cannot_break_out_of_the_page() -> None:
+    plain, evil = html(document_by_hand()), html(evil_document())
+    assert [tag for tag, _ in evil.elements] == [tag for tag, _ in plain.elements]
+    assert [[len(row) for row in table] for table in evil.tables] == [
+        [len(row) for row in table] for table in plain.tables
+    ]
+    assert evil.table("class", 6)[1][0] == EVIL  # it is shown as it is, and not as markup
+    assert "49" not in evil.table("class", 6)[1][0]
+
+
+def test_names_cannot_break_out_of_a_markdown_cell() -> None:
+    plain, evil = markdown(document_by_hand()), markdown(evil_document())
+    assert len(evil.splitlines()) == len(plain.splitlines())
+    assert [len(row) for row in markdown_rows(evil)] == [len(row) for row in markdown_rows(plain)]
+    assert "<script" not in evil
+    assert "<" not in evil
+    assert evil.count("`") == plain.count("`")
+
+
+# From the stages' artifacts to the three files
+
+
+def artifact(path: Path, **facts: Any) -> Artifact:
+    return Artifact(path, "0" * 64, facts)
+
+
+@pytest.fixture
+def arguments(document: Document, tmp_path: Path) -> dict[str, Any]:
+    """The document taken apart into what the stages hand over."""
+    timing, figures, entries = ("latency", "peak_rss_bytes"), ("val", "test"), []
+    for row in document["models"]:
+        entry = {key: value for key, value in row.items() if key not in (*timing, *figures)}
+        entries.append({**entry, "file": f"{row['id']}.tflite"})
+    rows = {row["id"]: row for row in document["models"]}
+    return {
+        "recipe": recipe.from_table(document["recipe"]),
+        "data": artifact(
+            tmp_path, **{**document["dataset"], "warnings": ["small"]}, unreadable=["a.png", "b.png", "c.png"]
+        ),
+        "models": [artifact(tmp_path, models=entries[:1]), artifact(tmp_path, models=entries[1:])],
+        "verification": artifact(
+            tmp_path,
+            models={id: {name: row[name] for name in figures} for id, row in rows.items()},
+            **{name: document[name] for name in ("claims", "gates", "kernels", "agreement")},
+            warnings=["disagree"],
+        ),
+        "benchmark": artifact(
+            tmp_path,
+            models={id: {name: row[name] for name in timing} for id, row in rows.items() if row["latency"]},
+            ratios=[{"model": "student_int8"}],
+            host={"load_before": 0.25},
+            warnings=["busy"],
+        ),
+        "stages": document["stages"],
+    }
+
+
+def test_report_writes_three_files_of_one_document(arguments: dict[str, Any], tmp_path: Path) -> None:
+    before = copy.deepcopy(arguments["stages"])
+    written = report(**arguments, out_dir=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json", "report.md"]
+    assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8")) == written
+    check(written)
+    assert (tmp_path / "report.md").read_text(encoding="utf-8") == markdown(written)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == render(written, "report.html.j2")
+    assert arguments["stages"] == before
+
+
+def test_what_the_stages_found_is_brought_together(arguments: dict[str, Any], document: Document) -> None:
+    found = assemble(*(arguments[name] for name in ("recipe", "data", "models", "verification", "benchmark", "stages")))
+    assert found["models"] == document["models"]
+    for name in ("claims", "gates", "stages", "recipe", "seed", "kernels"):
+        assert found[name] == document[name]
+    assert (found["dataset"]["num_unreadable"], found["dataset"]["num_classes"]) == (3, 2)
+    assert found["warnings"] == ["small", "disagree", "busy"]
+    assert found["host"]["load_before"] == 0.25
+    assert {row["model"]: row["reason"] for row in found["candidates"]}.keys() == {"student_fp32", "student_fp16"}
+    assert found["edgekd_version"] not in ("", "unknown")
+    assert "edgekd" not in found["versions"]
+
+
+def test_a_broken_document_is_never_written(arguments: dict[str, Any], tmp_path: Path) -> None:
+    arguments["stages"] = [{"name": "data"}]
+    with pytest.raises(jsonschema.ValidationError):
+        report(**arguments, out_dir=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_benchmark_nothing_is_timed(arguments: dict[str, Any]) -> None:
+    arguments["benchmark"] = None
+    found = assemble(*(arguments[name] for name in ("recipe", "data", "models", "verification", "benchmark", "stages")))
+    check(found)
+    assert all(row["latency"] == [] and row["peak_rss_bytes"] is None for row in found["models"])
+    assert (found["ratios"], found["warnings"]) == ([], ["small", "disagree"])
