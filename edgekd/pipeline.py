@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, data, recipe
+from edgekd import _keras, data, losses, recipe
 from edgekd.artifact import Artifact, read_json, sha256_file
 from edgekd.cache import Cache, StageRecord, versions
 from edgekd.errors import OutputError, UserError, did_you_mean
@@ -24,9 +24,9 @@ from edgekd.stage_runner import StageRunner, Stop
 STAGES = (
     "data",
     "teacher",
+    "student_alone",
     "teacher_logits",
     "distill",
-    "student_alone",
     "prune",
     "quantize",
     "verify",
@@ -76,6 +76,7 @@ def build(
         EdgekdError: see :mod:`edgekd.errors`.
     """
     check_stage(until, recipe_)
+    losses.check(recipe_.distill)
     progress = progress or Progress()
     resolved, fingerprint = resolve(recipe_)
     with RunFolder(out) as folder, folder.writing():
@@ -117,7 +118,12 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
 
 
 # What a recipe may leave out, and the setting that brings it in.
-OPTIONAL_STAGES = {"student_alone": "distill.train_alone=true", "prune": "prune.method=weight"}
+OPTIONAL_STAGES = {
+    "teacher": "distill.mode=stored",
+    "teacher_logits": "distill.mode=stored",
+    "student_alone": "distill.train_alone=true",
+    "prune": "prune.method=weight",
+}
 
 
 def check_stage(name: str | None, recipe_: Recipe) -> None:
@@ -132,7 +138,13 @@ def check_stage(name: str | None, recipe_: Recipe) -> None:
 
 def skipped_stages(recipe_: Recipe) -> set[str]:
     """Stages that a recipe leaves out."""
-    there = {"student_alone": recipe_.distill.train_alone, "prune": recipe_.prune.method != "none"}
+    mode, pruned = recipe_.distill.mode, recipe_.prune.method != "none"
+    there = {
+        "teacher": mode != "self",
+        "teacher_logits": mode in ("stored", "self") or pruned,
+        "student_alone": recipe_.distill.train_alone or mode == "self",
+        "prune": pruned,
+    }
     return {name for name in OPTIONAL_STAGES if not there[name]}
 
 
@@ -166,38 +178,18 @@ class _Builder(StageRunner):
 
     def chain(self) -> None:
         """The stages, in the order in which the data passes them."""
-        from edgekd.stages.distill import distill
-        from edgekd.stages.prune import prune
         from edgekd.stages.quantize import quantize
-        from edgekd.stages.teacher import teacher
-        from edgekd.stages.teacher_logits import teacher_logits
         from edgekd.stages.verify import verify
 
-        r, d = self.recipe, self.recipe.distill
+        r = self.recipe
         _keras.set_determinism(r.num_threads)
 
         source = {"source": self.fingerprint}
         images = self.cached("data", data.prepare, config=r.data, ingredients=source, shown=True)
 
-        large = self.trained(
-            "teacher", teacher, images, config=r.teacher, ingredients={"config": _by_content(r.teacher)}
-        )
-        logits = self.trained("teacher_logits", teacher_logits, images, large, config=d.views, num_views=d.num_views)
+        student, steps = self.student(images)
 
-        student = self.trained("distill", distill, images, logits, config=dataclasses.replace(d, train_alone=False))
-        steps = ["distilled"]
-        if d.train_alone:
-            self.trained("student_alone", distill, images, None, config=_alone(r))
-        if r.prune.method != "none":
-            loss: dict[str, Any] = {
-                "temperature": d.temperature,
-                "hard_loss_weight": d.hard_loss_weight,
-                "views": d.views,
-            }
-            student = self.trained("prune", prune, images, logits, student, config=r.prune, **loss)
-            steps.append("pruned")
-
-        name = f"{d.student} {d.width_multiplier:g} for {images.facts['name']}"
+        name = f"{r.distill.student} {r.distill.width_multiplier:g} for {images.facts['name']}"
         description = f"{name}. {r.bundle.intended_use}"
         small = self.cached(
             "quantize", quantize, images, student, config=r.quantize, seed=r.seed, steps=steps, description=description
@@ -207,6 +199,35 @@ class _Builder(StageRunner):
         measured = self.fresh("benchmark", self.benchmark, images)
         self.fresh("bundle", self.bundle, images, small, verified)
         self.fresh("report", self.report, images, verified, measured)
+
+    def student(self, images: Artifact) -> tuple[Artifact, list[str]]:
+        """From the teacher to the trained student, and what was done to it."""
+        from edgekd.stages.distill import distill
+        from edgekd.stages.prune import prune
+        from edgekd.stages.teacher import teacher
+        from edgekd.stages.teacher_logits import teacher_logits
+
+        r, d = self.recipe, self.recipe.distill
+        skipped = skipped_stages(r)
+        source: Artifact | None = None
+        if "teacher" not in skipped:
+            source = self.trained(
+                "teacher", teacher, images, config=r.teacher, ingredients={"config": _by_content(r.teacher)}
+            )
+        if "student_alone" not in skipped:
+            alone = self.trained("student_alone", distill, images, None, None, config=_alone(r))
+            source = source or alone
+        logits: Artifact | None = None
+        if "teacher_logits" not in skipped:
+            logits = self.trained(
+                "teacher_logits", teacher_logits, images, source, config=d.views, num_views=d.num_views
+            )
+        seen = (None, logits) if d.mode in ("stored", "self") else (source, None)
+        made = self.trained("distill", distill, images, *seen, config=dataclasses.replace(d, train_alone=False))
+        if "prune" in skipped:
+            return made, ["distilled"]
+        pruned = self.trained("prune", prune, images, logits, made, config=r.prune, distillation=d)
+        return pruned, ["distilled", "pruned"]
 
     def benchmark(self, images: Artifact) -> Artifact:
         """Time every model on real images of the test split."""
@@ -268,6 +289,8 @@ def _alone(resolved: Recipe) -> Distill:
     return dataclasses.replace(
         d,
         training=dataclasses.replace(d.training, epochs=epochs),
+        mode="stored",
+        loss={},
         temperature=1.0,
         hard_loss_weight=1.0,
         num_views=1,
