@@ -98,6 +98,25 @@ def build(
     return Run(out, report, tuple(builder.records))
 
 
+def artifacts(
+    recipe_: Recipe, *, cache: Cache, progress: Progress | None = None, until: str
+) -> tuple[dict[str, Artifact], list[StageRecord]]:
+    """Run the chain up to a stage and hand out what each stage made; no run folder is written.
+
+    For those who try several ways and live off the cache.
+
+    Raises:
+        EdgekdError: see :mod:`edgekd.errors`.
+    """
+    check_stage(until, recipe_)
+    losses.check(recipe_.distill)
+    resolved, fingerprint = resolve(recipe_)
+    builder = _Builder(resolved, fingerprint, None, cache, progress or Progress(), until)
+    with contextlib.suppress(Stop):
+        builder.chain()
+    return builder.artifacts, builder.records
+
+
 def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Recipe, list[tuple[str, bool | None]]]:
     """Say what a build would do, without doing it.
 
@@ -107,7 +126,7 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
     """
     check_stage(until, recipe_)
     resolved, fingerprint = resolve(recipe_)
-    builder = _Builder(resolved, fingerprint, None, cache, Progress(), until)
+    builder = _Builder(resolved, fingerprint, None, cache, Progress(), until, dry=True)
     with contextlib.suppress(Stop):
         builder.chain()
     known: dict[str, bool | None] = {record.name: record.cached for record in builder.records}
@@ -120,7 +139,7 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
 # What a recipe may leave out, and the setting that brings it in.
 OPTIONAL_STAGES = {
     "teacher": "distill.mode=stored",
-    "teacher_logits": "distill.mode=stored",
+    "teacher_logits": "distill.hard_loss_weight=0.5",
     "student_alone": "distill.train_alone=true",
     "prune": "prune.method=weight",
 }
@@ -141,7 +160,7 @@ def skipped_stages(recipe_: Recipe) -> set[str]:
     mode, pruned = recipe_.distill.mode, recipe_.prune.method != "none"
     there = {
         "teacher": mode != "self",
-        "teacher_logits": mode in ("stored", "self") or pruned,
+        "teacher_logits": (mode in ("stored", "self") or pruned) and recipe_.distill.hard_loss_weight < 1.0,
         "student_alone": recipe_.distill.train_alone or mode == "self",
         "prune": pruned,
     }
@@ -167,8 +186,9 @@ class _Builder(StageRunner):
         cache: Cache,
         progress: Progress,
         until: str | None,
+        dry: bool = False,
     ):
-        super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until)
+        super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until, dry)
         self.recipe, self.fingerprint = resolved, fingerprint
 
     @property
@@ -212,7 +232,12 @@ class _Builder(StageRunner):
         source: Artifact | None = None
         if "teacher" not in skipped:
             source = self.trained(
-                "teacher", teacher, images, config=r.teacher, ingredients={"config": _by_content(r.teacher)}
+                "teacher",
+                teacher,
+                images,
+                config=r.teacher,
+                ingredients={"config": _by_content(r.teacher)},
+                seed=r.seed if r.teacher.seed is None else r.teacher.seed,
             )
         if "student_alone" not in skipped:
             alone = self.trained("student_alone", distill, images, None, None, config=_alone(r))
@@ -222,7 +247,7 @@ class _Builder(StageRunner):
             logits = self.trained(
                 "teacher_logits", teacher_logits, images, source, config=d.views, num_views=d.num_views
             )
-        seen = (None, logits) if d.mode in ("stored", "self") else (source, None)
+        seen = (source, None) if d.mode in ("live", "mutual") else (None, logits)
         made = self.trained("distill", distill, images, *seen, config=dataclasses.replace(d, train_alone=False))
         if "prune" in skipped:
             return made, ["distilled"]
@@ -279,7 +304,8 @@ class _Builder(StageRunner):
 def _by_content(teacher: Teacher) -> Teacher:
     """For the key: a file of weights counts by its bytes and not by its name."""
     path = Path(teacher.weights)
-    return dataclasses.replace(teacher, weights=sha256_file(path)) if path.is_file() else teacher
+    counted = dataclasses.replace(teacher, seed=None)  # the stage's own seed stands in the key
+    return dataclasses.replace(counted, weights=sha256_file(path)) if path.is_file() else counted
 
 
 def _alone(resolved: Recipe) -> Distill:

@@ -87,6 +87,9 @@ class Teacher:
     weights: str = option(
         "none", "none, imagenet (resnet50 alone; downloads), or the path of a weights file of the backbone"
     )
+    seed: int | None = option(
+        None, "the teacher's own seed, so that students of several seeds share it; not set: seed", minimum=0
+    )
     training: Training = field(default_factory=Training)
     views: Views = field(default_factory=Views)
 

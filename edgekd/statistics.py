@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,6 +54,20 @@ def paired_difference(first: NDArray[np.bool_], second: NDArray[np.bool_], num_b
     draws = np.random.default_rng(seed).multinomial(count, shares, num_bootstrap)
     low, high = np.quantile((draws[:, 0] - draws[:, 1]) / count, (0.025, 0.975))
     return Interval((gains - losses) / count, float(low), float(high))
+
+
+def mean_difference(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """Mean of paired differences ``first - second`` with its 95 % interval by Student's t.
+
+    Args:
+        first, second: one figure a run, paired by seed; at least two pairs.
+    """
+    from scipy.stats import t
+
+    differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    mean, count = float(differences.mean()), len(differences)
+    half = float(t.ppf(0.975, count - 1) * differences.std(ddof=1) / math.sqrt(count))
+    return Interval(mean, mean - half, mean + half)
 
 
 def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

@@ -21,7 +21,7 @@ TOLERANCE = 0.01
 
 def prune(
     data: Artifact,
-    logits: Artifact,
+    logits: Artifact | None,
     student: Artifact,
     config: Prune,
     out_dir: Path,
@@ -40,7 +40,7 @@ def prune(
 
     Args:
         data: images.
-        logits: the teacher's, stored for the views of the distillation.
+        logits: the teacher's, stored for the views of the distillation; None where its whole weight is on the labels.
         student: to be pruned.
         config: how far and how fast.
         out_dir: where ``model/`` (Keras) goes.
@@ -80,7 +80,7 @@ def prune(
         work=work,
         progress=progress,
         title="student, pruning",
-        soft_targets=np.load(logits.path / LOGITS_FILE, mmap_mode="r", allow_pickle=False),
+        soft_targets=None if logits is None else np.load(logits.path / LOGITS_FILE, mmap_mode="r", allow_pickle=False),
         hooks=_pruning_hooks(model, tfmot),
         first_epoch_kept=-(-end_step // steps_per_epoch),
     )
