@@ -19,13 +19,12 @@ import _host
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd import _keras, losses
-from edgekd._keras import tf
+from edgekd import _keras
 from edgekd.data import Split
 from edgekd.models import build_student, build_teacher
-from edgekd.recipe import Training, Views
+from edgekd.recipe import Distill, Training, Views
+from edgekd.stages.distill import beside_teacher, on_labels, on_stored_logits
 from edgekd.training import epoch_order, make_batch, make_optimizer, make_step
-from edgekd.views import render
 
 NUM_CLASSES = 2
 NUM_VIEWS = 8
@@ -33,29 +32,18 @@ SEED = 0
 VIEWS = Views(horizontal_flip=True, max_shift=0.1, max_rotation=10, max_contrast=0.1, max_brightness=0.1)
 
 
-def student_step(objective: Callable[..., Any], image_size: int) -> Callable[..., Any]:
-    """A student of its own, and its compiled step; the objective is that of :func:`edgekd.training.fit`."""
+def compiled(way: str, image_size: int) -> Callable[..., Any]:
+    """The step of one way, with a student of its own, as a build would run it."""
     model = build_student("mobilenet_v2", image_size=image_size, num_classes=NUM_CLASSES, width_multiplier=0.35)
-    optimizer = make_optimizer(model, Training(batch_size=128))
-    return make_step(model, optimizer, objective)
-
-
-def distillation(labels: Any, logits: Any, soft_targets: Any) -> Any:
-    """The loss that the built-in recipes use."""
-    return losses.distillation(labels, logits, soft_targets, temperature=2.0, hard_loss_weight=0.5)
-
-
-def online_step(image_size: int) -> Callable[..., Any]:
-    """The same step with the teacher's logits computed first, on the very views that the student sees."""
-    teacher = build_teacher("resnet50", image_size=image_size, num_classes=NUM_CLASSES, weights="none")
-    logits_of = tf.function(lambda *batch: teacher(render(*batch), training=False), reduce_retracing=True)
-    step = student_step(distillation, image_size)
-
-    def run(learning_rate: float, *batch: Any) -> Any:
-        *pictures, labels, _ = batch
-        return step(learning_rate, *pictures, labels, logits_of(*map(tf.convert_to_tensor, pictures)))
-
-    return run
+    config = Distill(mode="live" if way == "online" else "stored")
+    if way == "plain":
+        learner = on_labels(model, config)
+    elif way == "cached":
+        learner = on_stored_logits(model, config)
+    else:
+        teacher = build_teacher("resnet50", image_size=image_size, num_classes=NUM_CLASSES, weights="none")
+        learner, _ = beside_teacher(model, teacher, config)
+    return make_step(learner, make_optimizer(learner, Training(batch_size=128)))
 
 
 def made_split(count: int, image_size: int) -> Split:
@@ -78,8 +66,10 @@ def timed(
     start = time.perf_counter()
     for position in range(num_steps):
         indices = np.sort(order[position * batch_size :][:batch_size])
-        batch = make_batch(split, indices, epoch % NUM_VIEWS, VIEWS, SEED, soft_targets, NUM_CLASSES)
-        float(step(0.01, *batch))
+        batch = make_batch(
+            split, indices, epoch % NUM_VIEWS, VIEWS, SEED, soft_targets, np.ones(NUM_CLASSES, np.float32)
+        )
+        float(step(0.01, batch))
     return num_steps * batch_size / (time.perf_counter() - start)
 
 
@@ -98,13 +88,9 @@ def main() -> None:
         np.save(path, generator.normal(0, 4, (NUM_VIEWS, len(split.labels), NUM_CLASSES)).astype(np.float16))
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
         ways: dict[str, tuple[Callable[..., Any], NDArray[np.float16] | None, int]] = {
-            "plain": (
-                student_step(lambda labels, logits, _: losses.cross_entropy(labels, logits), options.image_size),
-                None,
-                options.steps,
-            ),
-            "cached": (student_step(distillation, options.image_size), stored, options.steps),
-            "online": (online_step(options.image_size), None, max(1, options.steps // 4)),
+            "plain": (compiled("plain", options.image_size), None, options.steps),
+            "cached": (compiled("cached", options.image_size), stored, options.steps),
+            "online": (compiled("online", options.image_size), None, max(1, options.steps // 4)),
         }
         for step, soft_targets, _ in ways.values():  # tracing and the first allocation are not timed
             timed(step, split, soft_targets, options.batch_size, 2, 0)

@@ -114,6 +114,52 @@ def build(
 
 
 @main.command()
+@click.argument("recipe", required=False)
+@click.option("--data", metavar="NAME|PATH", help="Data set by name, class folder, or NPZ file.")
+@click.option("--methods", default="none,kd", show_default=True, help="Methods, with commas; none is always run.")
+@click.option("--seeds", default="0,1,2", show_default=True, help="Seeds of the student, with commas.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder of the results. Default: edgekd-out/<recipe>-ablation."
+)
+@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe key.")
+@click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
+@click.option("--quiet", "-q", is_flag=True, help="Warnings and errors only.")
+def ablate(
+    recipe: str | None,
+    data: str | None,
+    methods: str,
+    seeds: str,
+    out: Path | None,
+    settings: tuple[str, ...],
+    cache_dir: Path | None,
+    quiet: bool,
+) -> None:
+    """Does distillation help? Train the student of RECIPE by several methods, from several seeds.
+
+    Methods: none (the student alone), label_smoothing, kd, kd_standardized, dkd, dist, attention, fitnet, rkd, mutual,
+    self. All share one teacher. A call that was broken off goes on where it was.
+    """
+    from edgekd import api
+    from edgekd.ablate import ablate as run_ablation
+    from edgekd.ablate import markdown
+    from edgekd.cache import Cache, default_root
+    from edgekd.errors import UserError
+
+    progress = _start_output(quiet)
+    resolved = api.load_recipe(recipe, data=data, overrides=api.parse_overrides(settings))
+    try:
+        numbers = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise UserError(f'--seeds "{seeds}": whole numbers with commas between them, like 0,1,2') from None
+    folder = out or Path("edgekd-out") / f"{resolved.name}-ablation"
+    names = [name.strip() for name in methods.split(",")]
+    cache = Cache(cache_dir or default_root())
+    document = run_ablation(resolved, names, numbers, folder, cache=cache, progress=progress)
+    click.echo(markdown(document))
+    click.echo(f"results: {folder / 'ablation.json'}")
+
+
+@main.command()
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MODEL.tflite...")
 @click.option("--target", default="host", show_default=True, help="Device profile: threads, kernels, pinning.")
 @click.option(

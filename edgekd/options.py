@@ -102,9 +102,12 @@ def _read_value(key: str, value: Any, kind: Any, rules: Mapping[str, Any]) -> An
         element = typing.get_args(kind)[0]
         return tuple(_read_value(key, part, element, rules) for part in value)
     if origin is not None and issubclass(origin, Mapping):
-        if not isinstance(value, Mapping):
-            raise RecipeError(f"{key} = {value!r}: a table of names and numbers is wanted")
         element = typing.get_args(kind)[1]
+        if isinstance(value, str) and rules.get("name_alone"):
+            value = {value: 1.0}
+        if not isinstance(value, Mapping):
+            wanted = "names" if element is str else "numbers"
+            raise RecipeError(f"{key} = {value!r}: a table of names and {wanted} is wanted")
         return {str(name): _read_value(f'{key}."{name}"', part, element, rules) for name, part in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

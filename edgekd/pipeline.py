@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, data, onnx_export, recipe, target
+from edgekd import _keras, data, losses, onnx_export, recipe, target
 from edgekd.artifact import Artifact, read_json, sha256_file
 from edgekd.cache import Cache, StageRecord, versions
 from edgekd.errors import OutputError, UserError, did_you_mean
@@ -25,9 +25,9 @@ from edgekd.stage_runner import StageRunner, Stop
 STAGES = (
     "data",
     "teacher",
+    "student_alone",
     "teacher_logits",
     "distill",
-    "student_alone",
     "prune",
     "quantize",
     "verify",
@@ -99,6 +99,25 @@ def build(
     return Run(out, report, tuple(builder.records))
 
 
+def artifacts(
+    recipe_: Recipe, *, cache: Cache, progress: Progress | None = None, until: str
+) -> tuple[dict[str, Artifact], list[StageRecord]]:
+    """Run the chain up to a stage and hand out what each stage made; no run folder is written.
+
+    For those who try several ways and live off the cache.
+
+    Raises:
+        EdgekdError: see :mod:`edgekd.errors`.
+    """
+    check_stage(until, recipe_)
+    check_names(recipe_)
+    resolved, fingerprint = resolve(recipe_)
+    builder = _Builder(resolved, fingerprint, None, cache, progress or Progress(), until)
+    with contextlib.suppress(Stop):
+        builder.chain()
+    return builder.artifacts, builder.records
+
+
 def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Recipe, list[tuple[str, bool | None]]]:
     """Say what a build would do, without doing it.
 
@@ -109,7 +128,7 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
     check_stage(until, recipe_)
     check_names(recipe_)
     resolved, fingerprint = resolve(recipe_)
-    builder = _Builder(resolved, fingerprint, None, cache, Progress(), until)
+    builder = _Builder(resolved, fingerprint, None, cache, Progress(), until, dry=True)
     with contextlib.suppress(Stop):
         builder.chain()
     known: dict[str, bool | None] = {record.name: record.cached for record in builder.records}
@@ -120,7 +139,12 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
 
 
 # What a recipe may leave out, and the setting that brings it in.
-OPTIONAL_STAGES = {"student_alone": "distill.train_alone=true", "prune": "prune.method=weight"}
+OPTIONAL_STAGES = {
+    "teacher": "distill.mode=stored",
+    "teacher_logits": "distill.hard_loss_weight=0.5",
+    "student_alone": "distill.train_alone=true",
+    "prune": "prune.method=weight",
+}
 
 
 def check_stage(name: str | None, recipe_: Recipe) -> None:
@@ -137,6 +161,7 @@ def check_names(recipe_: Recipe) -> None:
     """Raise where the recipe names what is not there, before hours of training end at it."""
     TEACHERS[recipe_.teacher.model]
     STUDENTS[recipe_.distill.student]
+    losses.check(recipe_.distill)
     target.load(recipe_.benchmark.target)
     check_weights(recipe_.teacher.weights)
     if recipe_.bundle.onnx:
@@ -145,7 +170,13 @@ def check_names(recipe_: Recipe) -> None:
 
 def skipped_stages(recipe_: Recipe) -> set[str]:
     """Stages that a recipe leaves out."""
-    there = {"student_alone": recipe_.distill.train_alone, "prune": recipe_.prune.method != "none"}
+    mode, pruned = recipe_.distill.mode, recipe_.prune.method != "none"
+    there = {
+        "teacher": mode != "self",
+        "teacher_logits": (mode in ("stored", "self") or pruned) and recipe_.distill.hard_loss_weight < 1.0,
+        "student_alone": recipe_.distill.train_alone or mode == "self",
+        "prune": pruned,
+    }
     return {name for name in OPTIONAL_STAGES if not there[name]}
 
 
@@ -168,8 +199,9 @@ class _Builder(StageRunner):
         cache: Cache,
         progress: Progress,
         until: str | None,
+        dry: bool = False,
     ):
-        super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until)
+        super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until, dry)
         self.recipe, self.fingerprint = resolved, fingerprint
 
     @property
@@ -179,39 +211,19 @@ class _Builder(StageRunner):
 
     def chain(self) -> None:
         """The stages, in the order in which the data passes them."""
-        from edgekd.stages.distill import distill
-        from edgekd.stages.prune import prune
         from edgekd.stages.quantize import quantize
-        from edgekd.stages.teacher import teacher
-        from edgekd.stages.teacher_logits import teacher_logits
         from edgekd.stages.verify import check_classes, verify
 
-        r, d = self.recipe, self.recipe.distill
+        r = self.recipe
         _keras.set_determinism(r.num_threads)
 
         source = {"source": self.fingerprint}
         images = self.cached("data", data.prepare, config=r.data, ingredients=source, shown=True)
         check_classes(r.gates, images.facts["class_names"])
 
-        large = self.trained(
-            "teacher", teacher, images, config=r.teacher, ingredients={"config": _by_content(r.teacher)}
-        )
-        logits = self.trained("teacher_logits", teacher_logits, images, large, config=d.views, num_views=d.num_views)
+        student, steps = self.student(images)
 
-        student = self.trained("distill", distill, images, logits, config=dataclasses.replace(d, train_alone=False))
-        steps = ["distilled"]
-        if d.train_alone:
-            self.trained("student_alone", distill, images, None, config=_alone(r))
-        if r.prune.method != "none":
-            loss: dict[str, Any] = {
-                "temperature": d.temperature,
-                "hard_loss_weight": d.hard_loss_weight,
-                "views": d.views,
-            }
-            student = self.trained("prune", prune, images, logits, student, config=r.prune, **loss)
-            steps.append("pruned")
-
-        name = f"{d.student} {d.width_multiplier:g} for {images.facts['name']}"
+        name = f"{r.distill.student} {r.distill.width_multiplier:g} for {images.facts['name']}"
         description = f"{name}. {r.bundle.intended_use}"
         small = self.cached(
             "quantize", quantize, images, student, config=r.quantize, seed=r.seed, steps=steps, description=description
@@ -221,6 +233,40 @@ class _Builder(StageRunner):
         measured = self.fresh("benchmark", self.benchmark, images)
         self.fresh("bundle", self.bundle, images, small, verified)
         self.fresh("report", self.report, images, verified, measured)
+
+    def student(self, images: Artifact) -> tuple[Artifact, list[str]]:
+        """From the teacher to the trained student, and what was done to it."""
+        from edgekd.stages.distill import distill
+        from edgekd.stages.prune import prune
+        from edgekd.stages.teacher import teacher
+        from edgekd.stages.teacher_logits import teacher_logits
+
+        r, d = self.recipe, self.recipe.distill
+        skipped = skipped_stages(r)
+        source: Artifact | None = None
+        if "teacher" not in skipped:
+            source = self.trained(
+                "teacher",
+                teacher,
+                images,
+                config=r.teacher,
+                ingredients={"config": _by_content(r.teacher)},
+                seed=r.seed if r.teacher.seed is None else r.teacher.seed,
+            )
+        if "student_alone" not in skipped:
+            alone = self.trained("student_alone", distill, images, None, None, config=_alone(r))
+            source = source or alone
+        logits: Artifact | None = None
+        if "teacher_logits" not in skipped:
+            logits = self.trained(
+                "teacher_logits", teacher_logits, images, source, config=d.views, num_views=d.num_views
+            )
+        seen = (source, None) if d.mode in ("live", "mutual") else (None, logits)
+        made = self.trained("distill", distill, images, *seen, config=dataclasses.replace(d, train_alone=False))
+        if "prune" in skipped:
+            return made, ["distilled"]
+        pruned = self.trained("prune", prune, images, logits, made, config=r.prune, distillation=d)
+        return pruned, ["distilled", "pruned"]
 
     def benchmark(self, images: Artifact) -> Artifact:
         """Time every model on real images of the test split."""
@@ -279,7 +325,8 @@ class _Builder(StageRunner):
 def _by_content(teacher: Teacher) -> Teacher:
     """For the key: a file of weights counts by its bytes and not by its name."""
     path = Path(teacher.weights)
-    return dataclasses.replace(teacher, weights=sha256_file(path)) if path.is_file() else teacher
+    counted = dataclasses.replace(teacher, seed=None)  # the stage's own seed stands in the key
+    return dataclasses.replace(counted, weights=sha256_file(path)) if path.is_file() else counted
 
 
 def _alone(resolved: Recipe) -> Distill:
@@ -289,6 +336,8 @@ def _alone(resolved: Recipe) -> Distill:
     return dataclasses.replace(
         d,
         training=dataclasses.replace(d.training, epochs=epochs),
+        mode="stored",
+        loss={},
         temperature=1.0,
         hard_loss_weight=1.0,
         num_views=1,

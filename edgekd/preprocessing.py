@@ -95,6 +95,8 @@ def preprocess(picture: Picture, size: int, resize: str = "stretch") -> NDArray[
         left, top = (image.width - side) // 2, (image.height - side) // 2
         image = image.crop((left, top, left + side, top + side))
     if image.size != (size, size):
+        # Columns first, always: which axis Pillow takes first depends on its version and decides about the last bit.
+        image = image.resize((size, image.height), Image.Resampling.BILINEAR)
         image = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(image)
 

@@ -51,6 +51,11 @@ class Training:
     weight_decay: float = option(
         5e-4, "decoupled weight decay of kernels, per unit of learning rate", minimum=0, maximum=1
     )
+    class_weights: str = option(
+        "none",
+        "weights of the loss on the labels: none, or balanced (every class counts alike, however many its images)",
+        choices=("none", "balanced"),
+    )
     label_smoothing: float = option(
         0.0, "mass moved from the true class to the uniform distribution", minimum=0, below=1
     )
@@ -87,21 +92,41 @@ class Teacher:
     weights: str = option(
         "none", "none, imagenet (resnet50 alone; downloads), or the path of a weights file of the backbone"
     )
+    seed: int | None = option(
+        None, "the teacher's own seed, so that students of several seeds share it; not set: seed", minimum=0
+    )
     training: Training = field(default_factory=Training)
     views: Views = field(default_factory=Views)
 
 
 @dataclass(frozen=True)
 class Distill:
-    """Knowledge distillation (Hinton et al. 2015) into a student.
+    """Knowledge distillation into a student.
 
-    loss = w * cross_entropy(labels, student) + (1 - w) * T**2 * KL(softmax(teacher / T) || softmax(student / T)), with
-    w = hard_loss_weight and T = temperature.
+    loss = w * cross_entropy(labels, student) + (1 - w) * sum of weight * loss, with w = hard_loss_weight. The loss
+    ``kd`` is T**2 * KL(softmax(teacher / T) || softmax(student / T)) with T = temperature (Hinton et al. 2015).
     """
 
     student: str = option("mobilenet_v2", "architecture by name: mobilenet_v2")
     width_multiplier: float = option(
         0.35, "width of every layer against the published architecture", above=0, maximum=2
+    )
+    mode: str = option(
+        "stored",
+        "where the teacher's answers come from: stored (once per view, before the student is trained), live (in every "
+        "step), mutual (in every step, and the teacher goes on learning from the student), self (the teacher is the "
+        "student trained alone)",
+        choices=("stored", "live", "mutual", "self"),
+    )
+    loss: Mapping[str, float] = field(
+        default_factory=lambda: {"kd": 1.0},
+        metadata={"doc": "losses by name, with their weights; a name alone counts 1", "minimum": 0, "name_alone": True},
+    )
+    dkd_target_weight: float = option(1.0, "alpha of the loss dkd: weight of the true class", minimum=0, maximum=1000)
+    dkd_nontarget_weight: float = option(8.0, "beta of the loss dkd: weight of the others", minimum=0, maximum=1000)
+    layer_pairs: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata={"doc": "student layer and teacher layer whose features are compared; empty: those of equal stride"},
     )
     temperature: float = option(2.0, "softens both distributions", above=0, maximum=100)
     hard_loss_weight: float = option(

@@ -25,7 +25,7 @@ class Stop(Exception):
 
 
 class StageRunner:
-    """What became of the stages so far. Without a folder it is a dry run: it ends where the cache does.
+    """What became of the stages so far.
 
     Args:
         seed: of the stages that train.
@@ -34,6 +34,7 @@ class StageRunner:
         cache: store of finished stages.
         progress: where long work is shown.
         until: name of the last stage to run, or None.
+        dry: run nothing; end where the cache does.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class StageRunner:
         cache: Cache,
         progress: Progress,
         until: str | None,
+        dry: bool = False,
     ):
+        self.dry = dry
         self.seed, self.num_threads = seed, num_threads
         self.folder, self.cache, self.progress, self.until = folder, cache, progress, until
         self.records: list[StageRecord] = []
@@ -81,16 +84,18 @@ class StageRunner:
         *inputs: Any,
         config: Any,
         ingredients: Mapping[str, Any] | None = None,
+        seed: int | None = None,
         **options: Any,
     ) -> Artifact:
         """The same for a stage that trains: it has a seed, a thread count, checkpoints and progress."""
+        seed = self.seed if seed is None else seed
         return self._stage(
             name,
             function,
             inputs,
-            {"config": config, **options, "seed": self.seed, "num_threads": self.num_threads, **(ingredients or {})},
+            {"config": config, **options, "seed": seed, "num_threads": self.num_threads, **(ingredients or {})},
             lambda out_dir, work: function(
-                *inputs, config, out_dir, **options, seed=self.seed, work=work, progress=self.progress
+                *inputs, config, out_dir, **options, seed=seed, work=work, progress=self.progress
             ),
         )
 
@@ -108,7 +113,7 @@ class StageRunner:
             "code": code_digest(function.__module__),
             "versions": versions(),
         }
-        if self.folder is None and not self.cache.has(name, key):
+        if self.dry and not self.cache.has(name, key):
             raise Stop
         self._announce(name)
         artifact, record = self.cache.run(name, make, key)
@@ -119,7 +124,7 @@ class StageRunner:
 
     def fresh(self, name: str, function: Callable[..., Artifact | None], *inputs: Artifact) -> Any:
         """Run a stage that is never taken from the cache, because it reads the clock or is made in no time."""
-        if self.folder is None:
+        if self.dry:
             raise Stop
         self._announce(name)
         started = time.monotonic()
@@ -137,14 +142,16 @@ class StageRunner:
         self.records.append(record)
         if self.folder is not None:
             self.folder.log("stage finished", **asdict(record))
+        if not self.dry:
             logger.info(f"{record.name}: {'cached' if record.cached else format_seconds(record.seconds)}")
         if record.name == self.until:
             raise Stop
 
     def _warn(self, messages: Sequence[str]) -> None:
         for message in messages:
-            if self.folder is not None:
+            if not self.dry:
                 logger.warning(message)
+            if self.folder is not None:
                 self.folder.log("warning", message=message)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -72,6 +73,20 @@ def _upper_score_limit(gains: int, losses: int, count: int) -> float:
 
     # The score is 0 at the estimate, grows from there, and has passed 1.96 before a difference of 1.
     return float(brentq(excess, estimate + 1e-9, 1.0, xtol=1e-9))
+
+
+def mean_difference(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """Mean of paired differences ``first - second`` with its 95 % interval by Student's t.
+
+    Args:
+        first, second: one figure a run, paired by seed; at least two pairs.
+    """
+    from scipy.stats import t
+
+    differences = np.asarray(first, np.float64) - np.asarray(second, np.float64)
+    mean, count = float(differences.mean()), len(differences)
+    half = float(t.ppf(0.975, count - 1) * differences.std(ddof=1) / math.sqrt(count))
+    return Interval(mean, mean - half, mean + half)
 
 
 def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:

@@ -13,10 +13,10 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,14 +31,60 @@ from edgekd.views import ViewParameters, render, view_parameters
 
 logger = logging.getLogger("edgekd")
 
-Objective = Callable[[Any, Any, Any], Any]
-"""``(labels (n,), logits (n, K), soft_targets (n, K)) -> scalar``"""
+Objective = Callable[["Batch", Any], Any]
+"""``(batch, logits (n, K)) -> scalar``"""
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """``images (n, h, w, c) -> logits (n, K)``"""
 
 MOMENTUM = 0.9
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
+
+
+class Batch(NamedTuple):
+    """What a step sees, beside the learning rate. A named tuple, so that a ``tf.function`` takes it as it is.
+
+    Attributes:
+        images: uint8, shape ``(n, h, w, c)``.
+        transforms, contrast, brightness: of :class:`~edgekd.views.ViewParameters`.
+        labels: integers, shape ``(n,)``.
+        weights: of the samples in the losses on labels, float32, shape ``(n,)``.
+        soft_targets: the teacher's logits stored for these views, float32, shape ``(n, K)``; zeros where none are.
+        elapsed: share of the training that is behind, in [0, 1).
+    """
+
+    images: Any
+    transforms: Any
+    contrast: Any
+    brightness: Any
+    labels: Any
+    weights: Any
+    soft_targets: Any
+    elapsed: Any
+
+
+@dataclass(frozen=True)
+class Learner:
+    """What a step of training changes, and the loss by which it does so.
+
+    Attributes:
+        model: from pixels to logits; val chooses its epoch, and its weights are what the training leaves.
+        loss: ``(pixels, batch) -> scalar``; calls the networks in training mode.
+        variables: what the optimizer moves.
+        companions: networks and adapters that are trained along; a checkpoint holds their weights too.
+    """
+
+    model: Any
+    loss: Callable[[Any, Batch], Any]
+    variables: Sequence[Any]
+    companions: Sequence[Any] = ()
+
+    @classmethod
+    def alone(cls, model: Any, objective: Objective) -> Learner:
+        """One network that looks at its own logits."""
+        return cls(
+            model, lambda pixels, batch: objective(batch, model(pixels, training=True)), model.trainable_variables
+        )
 
 
 @dataclass(frozen=True)
@@ -62,12 +108,11 @@ class _State:
 
 
 def fit(
-    model: Any,
+    learner: Learner,
     dataset: Dataset,
     *,
     training: Training,
     views: Views,
-    objective: Objective,
     seed: int,
     work: Path,
     progress: Progress,
@@ -77,16 +122,15 @@ def fit(
     first_epoch_kept: int = 0,
     keep_initial: bool = False,
 ) -> list[dict[str, float]]:
-    """Train ``model`` in place and leave it with the weights of the epoch that was best on val.
+    """Train the learner's model in place and leave it with the weights of the epoch that was best on val.
 
     Best is the highest val AUC; the lower val cross-entropy decides between equals.
 
     Args:
-        model: from pixels to logits.
+        learner: the networks and the loss.
         dataset: train is learned from, val chooses; test is not touched.
         training: how long and how fast.
         views: random views of the training images.
-        objective: the loss to minimise.
         seed: of order and views.
         work: folder of the checkpoint; a finished or broken-off run that is found there is gone on with.
         progress: where the task is shown.
@@ -103,21 +147,22 @@ def fit(
     Raises:
         TrainingError: the loss is not a number.
     """
-    hooks = hooks or Hooks()
+    hooks, model = hooks or Hooks(), learner.model
     steps_per_epoch = max(1, len(dataset.train.labels) // training.batch_size)
     total_steps = training.epochs * steps_per_epoch
-    optimizer = make_optimizer(model, training)
+    optimizer = make_optimizer(learner, training)
     predict = make_predict(model)
     state = _State()
     checkpoint = work / "checkpoint.npz"
-    restored = _restore(checkpoint, model, optimizer) if checkpoint.exists() else None
+    restored = _restore(checkpoint, learner, optimizer) if checkpoint.exists() else None
     if restored:
         state = restored
     elif keep_initial:
         score = evaluate(predict, dataset.val)
         state.best, state.best_weights = (score["auc"], -score["loss"]), model.get_weights()
     hooks.on_start(optimizer)
-    step_function = make_step(model, optimizer, objective)
+    class_weights = weights_of_classes(training, dataset.train.labels, dataset.num_classes)
+    step_function = make_step(learner, optimizer)
     last_saved = time.monotonic()
     with progress.task(title, total_steps * training.batch_size) as task:
         task.skip(state.step * training.batch_size)
@@ -126,9 +171,10 @@ def fit(
             order = epoch_order(seed, epoch, len(dataset.train.labels))
             indices = np.sort(order[position * training.batch_size :][: training.batch_size])
             view = epoch if soft_targets is None else epoch % len(soft_targets)
-            batch = make_batch(dataset.train, indices, view, views, seed, soft_targets, dataset.num_classes)
+            elapsed = state.step / total_steps
+            batch = make_batch(dataset.train, indices, view, views, seed, soft_targets, class_weights, elapsed)
             hooks.before_step()
-            loss = float(step_function(learning_rate_at(training, state.step, steps_per_epoch), *batch))
+            loss = float(step_function(learning_rate_at(training, state.step, steps_per_epoch), batch))
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"{title}: the loss is {loss} at step {state.step} of {total_steps}; lower the learning_rate "
@@ -142,7 +188,7 @@ def fit(
                 hooks.before_evaluation()
                 _end_epoch(model, evaluate(predict, dataset.val), state, epoch, steps_per_epoch, first_epoch_kept)
             if epoch_ends or time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
-                _save(checkpoint, model, optimizer, state)
+                _save(checkpoint, learner, optimizer, state)
                 last_saved = time.monotonic()
     if state.best_weights:
         model.set_weights(state.best_weights)
@@ -156,49 +202,56 @@ def make_batch(
     views: Views,
     seed: int,
     soft_targets: NDArray[np.float16] | None,
-    num_classes: int,
-) -> tuple[Any, ...]:
-    """Gather what a step takes: ``(images, transforms, contrast, brightness, labels, soft_targets)``."""
+    class_weights: NDArray[np.float32],
+    elapsed: float = 0.0,
+) -> Batch:
+    """Gather what a step takes; ``class_weights`` has shape ``(K,)``."""
     parameters: ViewParameters = view_parameters(views, seed, indices, view, split.images.shape[1])
-    soft = np.zeros((len(indices), num_classes), np.float32)
+    labels = split.labels[indices]
+    soft = np.zeros((len(indices), len(class_weights)), np.float32)
     if soft_targets is not None:
         soft = soft_targets[view, indices].astype(np.float32)
-    labels = split.labels[indices]
-    return split.images[indices], parameters.transforms, parameters.contrast, parameters.brightness, labels, soft
-
-
-def make_step(model: Any, optimizer: Any, objective: Objective) -> Callable[..., Any]:
-    """Compile one step of gradient descent.
-
-    Returns:
-        ``step(learning_rate, images, transforms, contrast, brightness, labels, soft_targets) -> loss``.
-    """
-
-    def step(
-        learning_rate: Any,
-        images: Any,
-        transforms: Any,
-        contrast: Any,
-        brightness: Any,
-        labels: Any,
-        soft_targets: Any,
-    ) -> Any:
-        pixels = render(images, transforms, contrast, brightness)
-        with tf.GradientTape() as tape:
-            loss = objective(labels, model(pixels, training=True), soft_targets)
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.learning_rate.assign(learning_rate)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return loss
-
-    compiled = tf.function(step, reduce_retracing=True)
-    return lambda learning_rate, *batch: compiled(
-        tf.constant(learning_rate, tf.float32), *map(tf.convert_to_tensor, batch)
+    return Batch(
+        split.images[indices],
+        parameters.transforms,
+        parameters.contrast,
+        parameters.brightness,
+        labels,
+        class_weights[labels],
+        soft,
+        np.float32(elapsed),
     )
 
 
-def make_optimizer(model: Any, training: Training) -> Any:
-    """SGD with Nesterov momentum or AdamW, built for ``model``; only kernels decay."""
+def weights_of_classes(training: Training, labels: NDArray[np.integer], num_classes: int) -> NDArray[np.float32]:
+    """Ones, or ``n / (K n_k)`` for class ``k``: then the classes weigh alike and the mean over the samples is 1."""
+    if training.class_weights == "none":
+        return np.ones(num_classes, np.float32)
+    counts = np.bincount(labels, minlength=num_classes)
+    return (len(labels) / (num_classes * np.maximum(counts, 1))).astype(np.float32)
+
+
+def make_step(learner: Learner, optimizer: Any) -> Callable[[float, Batch], Any]:
+    """Compile one step of gradient descent: ``step(learning_rate, batch) -> loss``."""
+    variables = list(learner.variables)
+
+    def step(learning_rate: Any, batch: Batch) -> Any:
+        pixels = render(batch.images, batch.transforms, batch.contrast, batch.brightness)
+        with tf.GradientTape() as tape:
+            loss = learner.loss(pixels, batch)
+        gradients = tape.gradient(loss, variables)
+        optimizer.learning_rate.assign(learning_rate)
+        optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        return loss
+
+    compiled = tf.function(step, reduce_retracing=True)
+    return lambda learning_rate, batch: compiled(
+        tf.constant(learning_rate, tf.float32), Batch(*map(tf.convert_to_tensor, batch))
+    )
+
+
+def make_optimizer(learner: Learner, training: Training) -> Any:
+    """SGD with Nesterov momentum or AdamW, built for the learner's variables; only kernels decay."""
     options = {
         "learning_rate": training.learning_rate,
         "weight_decay": training.weight_decay or None,
@@ -209,8 +262,8 @@ def make_optimizer(model: Any, training: Training) -> Any:
     else:
         optimizer = tf_keras.optimizers.AdamW(**options)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    optimizer.build(model.trainable_variables)
-    model.optimizer = optimizer  # tfmot reads the step count there
+    optimizer.build(list(learner.variables))
+    learner.model.optimizer = optimizer  # tfmot reads the step count there
     return optimizer
 
 
@@ -274,9 +327,9 @@ def _end_epoch(
         state.best, state.best_weights = rank, model.get_weights()
 
 
-def _save(path: Path, model: Any, optimizer: Any, state: _State) -> None:
+def _save(path: Path, learner: Learner, optimizer: Any, state: _State) -> None:
     groups = {
-        "model": model.get_weights(),
+        **{f"network{index}": network.get_weights() for index, network in enumerate(_networks(learner))},
         "optimizer": [variable.numpy() for variable in optimizer.variables],
         "best": state.best_weights,
     }
@@ -295,9 +348,14 @@ def _save(path: Path, model: Any, optimizer: Any, state: _State) -> None:
     temporary.replace(path)
 
 
-def _restore(path: Path, model: Any, optimizer: Any) -> _State | None:
+def _networks(learner: Learner) -> list[Any]:
+    return [learner.model, *learner.companions]
+
+
+def _restore(path: Path, learner: Learner, optimizer: Any) -> _State | None:
     """Read a checkpoint back; a damaged one is a warning, and training starts anew."""
-    groups: dict[str, list[NDArray[Any]]] = {"model": [], "optimizer": [], "best": []}
+    networks = {f"network{index}": network for index, network in enumerate(_networks(learner))}
+    groups: dict[str, list[NDArray[Any]]] = {name: [] for name in (*networks, "optimizer", "best")}
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in sorted(archive.files):
@@ -307,7 +365,8 @@ def _restore(path: Path, model: Any, optimizer: Any) -> _State | None:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         logger.warning(f"a checkpoint is damaged and its training starts anew: {error}")
         return None
-    model.set_weights(groups["model"])
+    for name, network in networks.items():
+        network.set_weights(groups[name])
     for variable, value in zip(optimizer.variables, groups["optimizer"], strict=True):
         variable.assign(value)
     best = None if facts["best"] is None else (facts["best"][0], facts["best"][1])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 
 from edgekd import losses
 from edgekd._keras import tf
+from edgekd.errors import RecipeError
+from edgekd.recipe import Distill
 
 RANDOM = np.random.default_rng(3)
 LABELS = RANDOM.integers(0, 5, 8)
@@ -17,6 +20,11 @@ TEACHER = RANDOM.normal(0, 3, (8, 5))
 def softmax(logits: np.ndarray) -> np.ndarray:
     exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def see(config: Distill, student: object = None) -> losses.Signals:
+    logits = tf.constant(STUDENT) if student is None else student
+    return losses.Signals(tf.constant(LABELS), logits, tf.constant(TEACHER), config.temperature)
 
 
 def test_cross_entropy_by_hand() -> None:
@@ -31,6 +39,13 @@ def test_label_smoothing_by_hand() -> None:
     logits = tf.constant([[0.0, math.log(3)]], tf.float64)
     expected = -(0.1 * math.log(1 / 4) + 0.9 * math.log(3 / 4))
     assert float(losses.cross_entropy(tf.constant([1]), logits, 0.2)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_weights_of_samples_by_hand() -> None:
+    # Losses ln 4 and ln(4/3) times 3 and 1, over two samples.
+    logits = tf.constant([[0.0, math.log(3)], [0.0, math.log(3)]], tf.float64)
+    found = losses.cross_entropy(tf.constant([0, 1]), logits, weights=tf.constant([3.0, 1.0], tf.float64))
+    assert float(found) == pytest.approx((3 * math.log(4) + math.log(4 / 3)) / 2, abs=1e-12)
 
 
 def test_kd_by_hand() -> None:
@@ -50,31 +65,110 @@ def test_kd_against_numpy(temperature: float) -> None:
     assert found == pytest.approx(expected, rel=1e-12)
 
 
-def test_distillation_is_the_weighted_sum() -> None:
-    arguments = tf.constant(LABELS), tf.constant(STUDENT), tf.constant(TEACHER)
-    found = float(losses.distillation(*arguments, temperature=3.0, hard_loss_weight=0.3))
+def test_kd_standardized_looks_at_the_shape_of_the_logits_alone() -> None:
+    teacher, student = tf.constant(TEACHER), tf.constant(STUDENT)
+    plain = float(losses.kd_standardized(teacher, student, 2.0))
+    assert float(losses.kd_standardized(teacher, 3.0 * student + 5.0, 2.0)) == pytest.approx(plain, rel=1e-6)
+    assert float(losses.kd_standardized(teacher, 0.5 * teacher - 1.0, 2.0)) == pytest.approx(0.0, abs=1e-9)
+    assert plain > 0.01
+
+
+def test_kd_standardized_against_numpy() -> None:
+    teacher, student = (
+        softmax((z - z.mean(axis=1, keepdims=True)) / z.std(axis=1, keepdims=True) / 3.0) for z in (TEACHER, STUDENT)
+    )
+    expected = 9 * np.mean(np.sum(teacher * np.log(teacher / student), axis=1))
+    found = float(losses.kd_standardized(tf.constant(TEACHER), tf.constant(STUDENT), 3.0))
+    assert found == pytest.approx(expected, rel=1e-6)
+
+
+def test_dkd_by_hand() -> None:
+    # T = 1, label 0. Teacher (1/2, 1/4, 1/4), student (1/4, 1/4, 1/2).
+    # TCKD: (1/2, 1/2) against (1/4, 3/4); NCKD: (1/2, 1/2) against (1/3, 2/3).
+    teacher = tf.constant(np.log([[0.5, 0.25, 0.25]]))
+    student = tf.constant(np.log([[0.25, 0.25, 0.5]]))
+    tckd = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
+    nckd = 0.5 * math.log(3 / 2) + 0.5 * math.log(3 / 4)
+    found = float(losses.dkd(tf.constant([0]), teacher, student, 1.0, 1.0, 8.0))
+    assert found == pytest.approx(tckd + 8 * nckd, abs=1e-12)
+
+
+@pytest.mark.parametrize("sample", range(8))
+def test_dkd_with_the_right_weights_is_kd(sample: int) -> None:
+    """KD = TCKD + (1 - p_y) NCKD (Zhao et al. 2022, eq. 5)."""
+    label, teacher, student = LABELS[[sample]], TEACHER[[sample]], STUDENT[[sample]]
+    others = 1.0 - softmax(teacher / 2.0)[0, label[0]]
+    found = losses.dkd(tf.constant(label), tf.constant(teacher), tf.constant(student), 2.0, 1.0, others)
+    assert float(found) == pytest.approx(float(losses.kd(tf.constant(teacher), tf.constant(student), 2.0)), rel=1e-9)
+
+
+def test_dkd_of_two_classes_has_no_other_classes() -> None:
+    labels, teacher, student = tf.constant(LABELS % 2), tf.constant(TEACHER[:, :2]), tf.constant(STUDENT[:, :2])
+    found = float(losses.dkd(labels, teacher, student, 2.0, 1.0, 1000.0))
+    assert found == pytest.approx(float(losses.kd(teacher, student, 2.0)), rel=1e-9)
+
+
+def test_dist_by_hand() -> None:
+    # Rows (5, 3, 2)/10 and (2, 3, 5)/10: centred dot product -13/300, each square 14/300, so r = -13/14.
+    teacher, student = (tf.constant(np.log([row])) for row in ([0.5, 0.3, 0.2], [0.2, 0.3, 0.5]))
+    assert float(losses.dist(teacher, student, 1.0, 1.0, 0.0)) == pytest.approx(27 / 14, rel=1e-9)
+
+
+def test_dist_against_numpy() -> None:
+    teacher, student = softmax(TEACHER / 4.0), softmax(STUDENT / 4.0)
+    inter = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(teacher, student, strict=True)])
+    intra = np.mean([1 - np.corrcoef(a, b)[0, 1] for a, b in zip(teacher.T, student.T, strict=True)])
+    found = float(losses.dist(tf.constant(TEACHER), tf.constant(STUDENT), 4.0, 2.0, 3.0))
+    assert found == pytest.approx(16 * (2 * inter + 3 * intra), rel=1e-9)
+
+
+def test_objective_is_the_weighted_sum() -> None:
+    config = Distill(loss={"kd": 1.0, "dist": 0.25}, temperature=3.0, hard_loss_weight=0.3)
+    found = float(losses.objective(config).function(see(config)))
     hard = -np.mean(np.log(softmax(STUDENT)[np.arange(8), LABELS]))
-    soft = float(losses.kd(arguments[2], arguments[1], 3.0))
+    soft = float(losses.kd(tf.constant(TEACHER), tf.constant(STUDENT), 3.0))
+    soft += 0.25 * float(losses.dist(tf.constant(TEACHER), tf.constant(STUDENT), 3.0))
     assert found == pytest.approx(0.3 * hard + 0.7 * soft, rel=1e-12)
 
 
-def test_gradient_against_finite_differences() -> None:
-    def loss(student: np.ndarray) -> float:
-        arguments = tf.constant(LABELS), tf.constant(student), tf.constant(TEACHER)
-        return float(losses.distillation(*arguments, temperature=2.0, hard_loss_weight=0.4))
+def test_full_weight_on_the_labels_leaves_the_teacher_out() -> None:
+    config = Distill(loss={}, hard_loss_weight=1.0)
+    hard = float(losses.cross_entropy(tf.constant(LABELS), tf.constant(STUDENT)))
+    assert float(losses.objective(config).function(see(config))) == hard
 
+
+def test_label_smoothing_as_a_loss_needs_no_teacher() -> None:
+    config = Distill(loss={"label_smoothing": 1.0}, hard_loss_weight=0.0)
+    expected = float(losses.cross_entropy(tf.constant(LABELS), tf.constant(STUDENT), 0.1))
+    blind = dataclasses.replace(see(config), teacher_logits=None)
+    assert float(losses.objective(config).function(blind)) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["kd", "kd_standardized", "dkd", "dist", "label_smoothing"])
+def test_gradient_against_finite_differences(name: str) -> None:
+    config = Distill(loss={name: 1.0}, temperature=2.0, hard_loss_weight=0.4)
+    total = losses.objective(config).function
     student = tf.Variable(STUDENT)
     with tf.GradientTape() as tape:
-        value = losses.distillation(
-            tf.constant(LABELS), student, tf.constant(TEACHER), temperature=2.0, hard_loss_weight=0.4
-        )
+        value = total(see(config, student))
     gradient = tape.gradient(value, student).numpy()
     step = 1e-6
     for index in [(0, 0), (3, 2), (7, 4)]:
         bump = np.zeros_like(STUDENT)
         bump[index] = step
-        numeric = (loss(STUDENT + bump) - loss(STUDENT - bump)) / (2 * step)
-        assert gradient[index] == pytest.approx(numeric, rel=1e-6, abs=1e-9)
+        high, low = (float(total(see(config, tf.constant(STUDENT + sign * bump)))) for sign in (1, -1))
+        assert gradient[index] == pytest.approx((high - low) / (2 * step), rel=1e-5, abs=1e-8)
+
+
+@pytest.mark.parametrize("name", ["kd", "kd_standardized", "dkd", "dist"])
+def test_extreme_logits_give_a_finite_loss_and_gradient(name: str) -> None:
+    config = Distill(loss={name: 1.0}, temperature=1.0, hard_loss_weight=0.0)
+    teacher = tf.constant([[80.0, -80.0, 0.0], [0.0, 0.0, 0.0]], tf.float32)
+    student = tf.Variable([[-80.0, 80.0, 0.0], [0.0, 0.0, 0.0]], dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        value = losses.objective(config).function(losses.Signals(tf.constant([0, 1]), student, teacher, 1.0))
+    assert np.isfinite(float(value))
+    assert np.all(np.isfinite(tape.gradient(value, student).numpy()))
 
 
 def test_shifting_all_logits_changes_nothing() -> None:
@@ -95,3 +189,20 @@ def test_equal_logits_cost_nothing_and_no_gradient_reaches_the_teacher() -> None
         value = losses.kd(teacher, tf.constant(TEACHER), 4.0)
     assert float(value) == pytest.approx(0.0, abs=1e-12)
     assert tape.gradient(value, teacher) is None
+
+
+def test_unknown_loss_names_the_nearest() -> None:
+    with pytest.raises(RecipeError, match='unknown loss "kdd"; did you mean "kd"'):
+        losses.check(Distill(loss={"kdd": 1.0}))
+
+
+@pytest.mark.parametrize("mode", ["stored", "self"])
+def test_features_are_refused_where_logits_alone_are_stored(mode: str) -> None:
+    with pytest.raises(RecipeError, match=f'"attention" compares feature maps, and distill.mode = "{mode}"'):
+        losses.check(Distill(loss={"kd": 1.0, "attention": 10.0}, mode=mode))
+    losses.check(Distill(loss={"kd": 1.0, "attention": 10.0}, mode="live"))
+
+
+def test_pruning_keeps_the_losses_on_logits() -> None:
+    assert losses.on_logits(Distill(loss={"dkd": 2.0, "rkd": 1.0})).loss == {"dkd": 2.0}
+    assert losses.on_logits(Distill(loss={"rkd": 1.0})).loss == {"kd": 1.0}

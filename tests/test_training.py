@@ -13,7 +13,16 @@ from edgekd.data import Dataset
 from edgekd.errors import TrainingError
 from edgekd.progress import Progress
 from edgekd.recipe import Training, Views
-from edgekd.training import Hooks, epoch_order, evaluate, fit, learning_rate_at, make_predict
+from edgekd.training import (
+    Hooks,
+    Learner,
+    epoch_order,
+    evaluate,
+    fit,
+    learning_rate_at,
+    make_predict,
+    weights_of_classes,
+)
 
 SETTINGS = Training(epochs=4, batch_size=8, learning_rate=0.02, warmup_epochs=0.5)
 
@@ -29,21 +38,20 @@ def tiny_model(seed: int = 0):
     return _keras.tf_keras.Model(pixels, layers.Dense(2, name="logits")(x), name="tiny")
 
 
-def objective(labels, logits, _):
-    return losses.cross_entropy(labels, logits)
+def objective(batch, logits):
+    return losses.cross_entropy(batch.labels, logits)
 
 
-def run(model, dataset: Dataset, work: Path, **options):
+def run(model, dataset: Dataset, work: Path, objective=objective, **options):
     settings = {
         "training": SETTINGS,
         "views": Views(horizontal_flip=False, max_shift=0.1),
-        "objective": objective,
         "seed": 5,
         "progress": Progress(),
         "title": "tiny",
         **options,
     }
-    return fit(model, dataset, work=work, **settings)
+    return fit(Learner.alone(model, objective), dataset, work=work, **settings)
 
 
 class Killed(Exception):
@@ -149,7 +157,7 @@ def test_start_is_kept_where_nothing_improves(tiny_data: Artifact, tmp_path: Pat
         dataset,
         tmp_path / "second",
         training=Training(epochs=2, batch_size=8, learning_rate=0.05, warmup_epochs=0),
-        objective=lambda labels, logits, soft: losses.cross_entropy(1 - labels, logits),  # learns the opposite
+        objective=lambda batch, logits: losses.cross_entropy(1 - batch.labels, logits),  # learns the opposite
         keep_initial=True,
     )
     for expected, found in zip(before, model.get_weights(), strict=True):
@@ -166,14 +174,66 @@ def test_soft_targets_follow_the_view(tiny_data: Artifact, tmp_path: Path) -> No
         dataset,
         tmp_path / "work",
         soft_targets=targets,
-        objective=lambda labels, logits, soft: 0.0 * losses.cross_entropy(labels, logits) + _keras.tf.reduce_mean(soft),
+        objective=lambda batch, logits: 0.0 * objective(batch, logits) + _keras.tf.reduce_mean(batch.soft_targets),
     )
     assert [row["loss"] for row in history] == [0.0, 7.0, 0.0, 7.0]
 
 
+def test_the_step_knows_how_much_of_the_training_is_behind(tiny_data: Artifact, tmp_path: Path) -> None:
+    history = run(
+        tiny_model(),
+        Dataset.open(tiny_data),
+        tmp_path / "work",
+        training=Training(epochs=2, batch_size=24, learning_rate=0.01),
+        objective=lambda batch, logits: 0.0 * losses.cross_entropy(batch.labels, logits) + batch.elapsed,
+    )
+    # Two steps an epoch, four in all: 0 and 1/4, then 2/4 and 3/4.
+    assert [row["loss"] for row in history] == [0.125, 0.625]
+
+
+def test_balanced_classes_weigh_alike() -> None:
+    # 6, 3 and 1 of ten images: 10 / (3 * 6), 10 / (3 * 3), 10 / 3; the mean over the images is 1.
+    labels = np.array([0] * 6 + [1] * 3 + [2])
+    weights = weights_of_classes(Training(class_weights="balanced"), labels, 3)
+    np.testing.assert_allclose(weights, [10 / 18, 10 / 9, 10 / 3], rtol=1e-6)
+    assert float(weights[labels].mean()) == pytest.approx(1.0)
+    np.testing.assert_array_equal(weights_of_classes(Training(), labels, 3), [1, 1, 1])
+
+
+def test_companions_are_trained_and_come_back_from_the_checkpoint(tiny_data: Artifact, tmp_path: Path) -> None:
+    dataset = Dataset.open(tiny_data)
+
+    def learner(bias: float) -> tuple[Learner, object]:
+        model = tiny_model()
+        companion = _keras.tf_keras.layers.Dense(1, name="companion")
+        companion.build((None, 2))
+        companion.bias.assign([bias])
+
+        def loss(pixels, batch):
+            return losses.cross_entropy(batch.labels, model(pixels, training=True)) + companion.bias[0] ** 2
+
+        return Learner(model, loss, [*model.trainable_variables, companion.bias], [companion]), companion
+
+    options = {
+        "training": Training(epochs=1, batch_size=8, learning_rate=0.1, warmup_epochs=0),
+        "views": Views(),
+        "seed": 0,
+        "progress": Progress(),
+        "title": "tiny",
+        "work": tmp_path,
+    }
+    first, companion = learner(1.0)
+    fit(first, dataset, **options)
+    moved = float(companion.bias[0])
+    assert abs(moved) < 0.9
+    second, companion = learner(5.0)
+    fit(second, dataset, **options)
+    assert float(companion.bias[0]) == moved
+
+
 def test_a_loss_that_is_no_number_stops_and_names_the_step(tiny_data: Artifact, tmp_path: Path) -> None:
-    def poisoned(labels, logits, soft):
-        return losses.cross_entropy(labels, logits) / (0.0 * soft[0, 0])
+    def poisoned(batch, logits):
+        return losses.cross_entropy(batch.labels, logits) / (0.0 * batch.soft_targets[0, 0])
 
     with pytest.raises(TrainingError, match=r"tiny: the loss is (nan|inf) at step 0 of 24; lower the learning_rate"):
         run(tiny_model(), Dataset.open(tiny_data), tmp_path / "work", objective=poisoned)
@@ -188,7 +248,7 @@ def test_weight_decay_leaves_biases_alone(tiny_data: Artifact, tmp_path: Path) -
         dataset,
         tmp_path / "work",
         training=Training(epochs=3, batch_size=8, learning_rate=0.1, weight_decay=0.5, warmup_epochs=0),
-        objective=lambda labels, logits, soft: 0.0 * losses.cross_entropy(labels, logits),
+        objective=lambda batch, logits: 0.0 * losses.cross_entropy(batch.labels, logits),
     )
     np.testing.assert_array_equal(model.get_layer("logits").bias.numpy(), [3.0, -3.0])
     assert float(np.abs(model.get_layer("logits").kernel.numpy()).sum()) < 0.9 * kernel

@@ -6,6 +6,16 @@ their own, so that a model's digest does not depend on what was built before it.
 """
 
 from edgekd.models.students import STUDENTS, build_student
+from edgekd.models.taps import channels, layer_pairs, with_features
 from edgekd.models.teachers import TEACHERS, build_teacher, check_weights
 
-__all__ = ["STUDENTS", "TEACHERS", "build_student", "build_teacher", "check_weights"]
+__all__ = [
+    "STUDENTS",
+    "TEACHERS",
+    "build_student",
+    "build_teacher",
+    "channels",
+    "check_weights",
+    "layer_pairs",
+    "with_features",
+]

@@ -1,25 +1,32 @@
-"""Train the student: on the teacher's stored logits and the labels, or alone for comparison."""
+"""Train the student: on the teacher's stored answers, beside the teacher, or alone for comparison."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from edgekd import _keras, losses, tflite
 from edgekd.artifact import Artifact
 from edgekd.data import Dataset
-from edgekd.models import build_student
+from edgekd.errors import ModelError
+from edgekd.losses import Pair
+from edgekd.models import build_student, channels, layer_pairs, with_features
 from edgekd.progress import Progress
 from edgekd.recipe import Distill
-from edgekd.training import Objective, evaluate, fit, make_predict
+from edgekd.training import Batch, Learner, evaluate, fit, make_predict
+
+logger = logging.getLogger("edgekd")
 
 LOGITS_FILE = "logits.npy"
 
 
 def distill(
     data: Artifact,
+    teacher: Artifact | None,
     logits: Artifact | None,
     config: Distill,
     out_dir: Path,
@@ -32,15 +39,16 @@ def distill(
 
     Args:
         data: images.
-        logits: the teacher's, for the same views; None trains the student alone, on the labels.
-        config: architecture, loss, schedule.
+        teacher: for the modes that run it in every step; else None.
+        logits: the teacher's, stored for the same views; else None. With neither, the student learns from the labels.
+        config: architecture, losses, schedule.
         out_dir: where ``model/`` (Keras) and, for a student trained alone, ``student_alone_fp32.tflite`` go.
         seed: of weights, order and views.
         work: folder of the checkpoint.
         progress: where the task is shown.
 
     Raises:
-        ModelError: unknown architecture.
+        ModelError: unknown architecture, layers that cannot be compared.
         TrainingError: the loss is not a number.
     """
     dataset = Dataset.open(data)
@@ -51,14 +59,21 @@ def distill(
         num_classes=dataset.num_classes,
         width_multiplier=config.width_multiplier,
     )
+    alone = teacher is None and logits is None
     soft_targets = None if logits is None else np.load(logits.path / LOGITS_FILE, mmap_mode="r", allow_pickle=False)
-    title = "student alone" if logits is None else "student"
+    title = "student alone" if alone else "student"
+    pairs: list[Pair] = []
+    if teacher is not None:
+        learner, pairs = beside_teacher(model, _keras.load_model(teacher.path / "model"), config)
+    elif alone:
+        learner = on_labels(model, config)
+    else:
+        learner = on_stored_logits(model, config)
     history = fit(
-        model,
+        learner,
         dataset,
         training=config.training,
         views=config.views,
-        objective=_objective(config, alone=logits is None),
         seed=seed,
         work=work / "distill",
         progress=progress,
@@ -69,31 +84,79 @@ def distill(
         history += _finetune(model, dataset, config, seed, work / "finetune", progress, title)
     _keras.save_model(model, out_dir / "model")
     entries = []
-    if logits is None:
+    if alone:
         path = out_dir / "student_alone_fp32.tflite"
         path.write_bytes(tflite.convert(tflite.freeze(model), "fp32"))
         entries.append(tflite.describe(path, id="student_alone_fp32", role="student", steps=[], shipped=False))
-    return Artifact.seal(
-        out_dir, {"models": entries, "history": history, "val": evaluate(make_predict(model), dataset.val)}
-    )
+    facts = {
+        "models": entries,
+        "history": history,
+        "layer_pairs": [[pair.student, pair.teacher] for pair in pairs],
+        "val": evaluate(make_predict(model), dataset.val),
+    }
+    return Artifact.seal(out_dir, facts)
 
 
-def _objective(config: Distill, *, alone: bool) -> Objective:
+def on_labels(model: Any, config: Distill) -> Learner:
+    """The student alone."""
     smoothing = config.training.label_smoothing
-    if alone:
-        return lambda labels, student, _: losses.cross_entropy(labels, student, smoothing)
-    return lambda labels, student, teacher: losses.distillation(
-        labels,
-        student,
-        teacher,
-        temperature=config.temperature,
-        hard_loss_weight=config.hard_loss_weight,
-        label_smoothing=smoothing,
+    return Learner.alone(
+        model, lambda batch, logits: losses.cross_entropy(batch.labels, logits, smoothing, batch.weights)
     )
+
+
+def on_stored_logits(model: Any, config: Distill) -> Learner:
+    """The teacher's answers come with the batch."""
+    total = losses.objective(config).function
+    return Learner.alone(
+        model,
+        lambda batch, logits: total(
+            losses.Signals(batch.labels, logits, batch.soft_targets, config.temperature, batch.weights)
+        ),
+    )
+
+
+def beside_teacher(model: Any, teacher: Any, config: Distill) -> tuple[Learner, list[Pair]]:
+    """The teacher in every step: fixed (live), or learning from the labels and the student (mutual)."""
+    pairs = _pairs(model, teacher, config) if losses.feature_losses(config) else []
+    student_view = with_features(model, [pair.student for pair in pairs])
+    teacher_view = with_features(teacher, [pair.teacher for pair in pairs])
+    term = losses.objective(config, pairs)
+    mutual = config.mode == "mutual"
+
+    def loss(pixels: Any, batch: Batch) -> Any:
+        logits, features = student_view(pixels, True)
+        teacher_logits, teacher_features = teacher_view(pixels, mutual)
+        see = losses.Signals(
+            batch.labels, logits, teacher_logits, config.temperature, batch.weights, features, teacher_features
+        )
+        value = term.function(see)
+        if not mutual:
+            return value
+        # Each learns from the labels and from the other's answer (Zhang et al. 2018, eq. 7); the losses stop the
+        # gradient at whoever is the teacher, so that one sum moves both.
+        hard = losses.cross_entropy(batch.labels, teacher_logits, config.training.label_smoothing, batch.weights)
+        return value + hard + losses.kd(logits, teacher_logits, config.temperature)
+
+    adapters = [variable for adapter in term.adapters for variable in adapter.trainable_variables]
+    variables = [*model.trainable_variables, *adapters, *(teacher.trainable_variables if mutual else [])]
+    companions = [*term.adapters, *([teacher] if mutual else [])]
+    return Learner(model, loss, variables, companions), pairs
+
+
+def _pairs(model: Any, teacher: Any, config: Distill) -> list[Pair]:
+    names = layer_pairs(model, teacher, config.layer_pairs)
+    if not names:
+        raise ModelError(
+            "student and teacher have no feature maps of equal size; name pairs of layers in distill.layer_pairs"
+        )
+    for ours, theirs in names:
+        logger.info(f"compares student {ours} with teacher {theirs}")
+    return [Pair(ours, theirs, channels(model, ours), channels(teacher, theirs)) for ours, theirs in names]
 
 
 def _finetune(
-    model: object, dataset: Dataset, config: Distill, seed: int, work: Path, progress: Progress, title: str
+    model: Any, dataset: Dataset, config: Distill, seed: int, work: Path, progress: Progress, title: str
 ) -> list[dict[str, float]]:
     """Go on with the labels alone; weights are kept only where val improves on what distillation reached."""
     training = dataclasses.replace(
@@ -104,11 +167,10 @@ def _finetune(
         warmup_epochs=0.0,
     )
     return fit(
-        model,
+        on_labels(model, config),
         dataset,
         training=training,
         views=config.views,
-        objective=_objective(config, alone=True),
         seed=seed + 1,
         work=work,
         progress=progress,

@@ -12,8 +12,8 @@ from edgekd.artifact import Artifact
 from edgekd.data import Dataset
 from edgekd.errors import TrainingError
 from edgekd.progress import Progress
-from edgekd.recipe import Prune, Views
-from edgekd.training import Hooks, evaluate, fit, make_predict
+from edgekd.recipe import Distill, Prune
+from edgekd.training import Hooks, Learner, evaluate, fit, make_predict
 
 LOGITS_FILE = "logits.npy"
 TOLERANCE = 0.01
@@ -21,14 +21,12 @@ TOLERANCE = 0.01
 
 def prune(
     data: Artifact,
-    logits: Artifact,
+    logits: Artifact | None,
     student: Artifact,
     config: Prune,
     out_dir: Path,
     *,
-    temperature: float,
-    hard_loss_weight: float,
-    views: Views,
+    distillation: Distill,
     seed: int,
     work: Path,
     progress: Progress,
@@ -36,8 +34,21 @@ def prune(
     """Set the smallest weights of every convolution and dense layer to zero, step by step (Zhu and Gupta 2017).
 
     The sparsity follows tfmot's polynomial schedule from ``initial_sparsity`` to ``final_sparsity`` over the first
-    ``end_fraction`` of the steps; the loss is that of the distillation. Depthwise kernels stay dense: they are few, and
-    tfmot leaves them alone. Of the epochs at full sparsity, the one with the best val AUC is kept.
+    ``end_fraction`` of the steps; the loss is that of the distillation, on the teacher's stored logits. Depthwise
+    kernels stay dense: they are few, and tfmot leaves them alone. Of the epochs at full sparsity, the one with the best
+    val AUC is kept.
+
+    Args:
+        data: images.
+        logits: the teacher's, stored for the views of the distillation; None where its whole weight is on the labels.
+        student: to be pruned.
+        config: how far and how fast.
+        out_dir: where ``model/`` (Keras) goes.
+        distillation: losses and views. Losses on feature maps are left out, as tfmot wraps the layers that they read;
+            where there are no others, ``kd`` takes their place.
+        seed: of order and views.
+        work: folder of the checkpoint.
+        progress: where the task is shown.
 
     Raises:
         TrainingError: the loss is not a number, or the sparsity reached is not the one asked for.
@@ -55,23 +66,23 @@ def prune(
         frequency=min(config.frequency, max(1, end_step)),
     )
     model = _wrap(_keras.load_model(student.path / "model"), tfmot, schedule)
-    history = fit(
+    total = losses.objective(losses.on_logits(distillation)).function
+    learner = Learner.alone(
         model,
+        lambda batch, logits: total(
+            losses.Signals(batch.labels, logits, batch.soft_targets, distillation.temperature, batch.weights)
+        ),
+    )
+    history = fit(
+        learner,
         dataset,
         training=config.training,
-        views=views,
-        objective=lambda labels, logits, soft_targets: losses.distillation(
-            labels,
-            logits,
-            soft_targets,
-            temperature=temperature,
-            hard_loss_weight=hard_loss_weight,
-        ),
+        views=distillation.views,
         seed=seed,
         work=work,
         progress=progress,
         title="student, pruning",
-        soft_targets=np.load(logits.path / LOGITS_FILE, mmap_mode="r", allow_pickle=False),
+        soft_targets=None if logits is None else np.load(logits.path / LOGITS_FILE, mmap_mode="r", allow_pickle=False),
         hooks=_pruning_hooks(model, tfmot),
         first_epoch_kept=-(-end_step // steps_per_epoch),
     )

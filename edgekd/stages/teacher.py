@@ -10,7 +10,7 @@ from edgekd.data import Dataset
 from edgekd.models import build_teacher
 from edgekd.progress import Progress
 from edgekd.recipe import Teacher
-from edgekd.training import evaluate, fit, make_predict
+from edgekd.training import Learner, evaluate, fit, make_predict
 
 
 def teacher(data: Artifact, config: Teacher, out_dir: Path, *, seed: int, work: Path, progress: Progress) -> Artifact:
@@ -33,11 +33,12 @@ def teacher(data: Artifact, config: Teacher, out_dir: Path, *, seed: int, work: 
     )
     smoothing = config.training.label_smoothing
     history = fit(
-        model,
+        Learner.alone(
+            model, lambda batch, logits: losses.cross_entropy(batch.labels, logits, smoothing, batch.weights)
+        ),
         dataset,
         training=config.training,
         views=config.views,
-        objective=lambda labels, logits, _: losses.cross_entropy(labels, logits, smoothing),
         seed=seed,
         work=work,
         progress=progress,

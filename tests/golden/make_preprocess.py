@@ -33,7 +33,7 @@ FORMAT = [
     "orientation: the EXIF number 1..8; the picture is turned upright first.",
     "resize: stretch, or center_crop: of the upright picture the square of its shorter side,"
     " left = (width - side) / 2 and top = (height - side) / 2, rounded down.",
-    "size: side of the result in pixels; Pillow's BILINEAR, 8 bits per channel.",
+    "size: side of the result in pixels; Pillow's BILINEAR, 8 bits per channel, columns first and then rows.",
     "sha256: of the result's bytes R, G, B, rows from the top, size * size * 3 of them, in hexadecimal.",
     "expected: the same bytes in base64, there for tiny results alone.",
     "over_black: one picture of 256 x 256 pixels R = G = B = x, A = y, with alpha not multiplied in, laid over black;"
@@ -90,7 +90,8 @@ def expected(pixels: NDArray[np.uint8], orientation: int, resize: str, size: int
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
         image = image.crop((left, top, left + side, top + side))
-    return image.resize((size, size), Image.Resampling.BILINEAR).tobytes()
+    narrowed = image.resize((size, image.height), Image.Resampling.BILINEAR)
+    return narrowed.resize((size, size), Image.Resampling.BILINEAR).tobytes()
 
 
 def make() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 package org.edgekd.core
 
 import java.io.File
+import java.io.IOException
 import java.io.RandomAccessFile
 import java.nio.ByteBuffer
 import java.nio.channels.FileChannel
@@ -40,27 +41,33 @@ class Bundle private constructor(val manifest: Manifest, private val contents: M
         /**
          * Check every file against the manifest's digests.
          *
-         * Throws [MissingFile], [ExtraFile], [DigestMismatch], [NewerSchema], [BrokenManifest] or [LabelCount].
+         * Throws a [BundleException], or [LabelCount].
          */
         fun open(files: BundleFiles): Bundle {
             val there = files.names()
             if (MANIFEST_FILE !in there) throw MissingFile(MANIFEST_FILE)
-            val manifest = Manifest.parse(Charsets.UTF_8.decode(files.open(MANIFEST_FILE)).toString())
+            val manifest = Manifest.parse(Charsets.UTF_8.decode(files.content(MANIFEST_FILE)).toString())
             val named = manifest.files.associateBy { it.path }
             (named.keys - there).minOrNull()?.let { throw MissingFile(it) }
             (there - named.keys - MANIFEST_FILE).minOrNull()?.let { throw ExtraFile(it) }
             val contents = named.mapValues { (name, file) ->
-                files.open(name).also { if (sha256(it) != file.sha256) throw DigestMismatch(name) }
+                files.content(name).also { if (sha256(it) != file.sha256) throw DigestMismatch(name) }
             }
             return Bundle(manifest, contents).also { it.checkLabels() }
+        }
+
+        private fun BundleFiles.content(name: String): ByteBuffer = try {
+            open(name)
+        } catch (error: IOException) {
+            throw UnreadableFile(name, error.message.orEmpty())
         }
     }
 
     private fun checkLabels() {
-        if (text(LABELS_FILE).trimEnd('\n').split('\n') != manifest.labels) {
+        if (text(LABELS_FILE).removeSuffix("\n").split('\n') != manifest.labels) {
             throw BrokenManifest("$LABELS_FILE and the manifest name other classes")
         }
-        val outputs = manifest.output.shape.last()
+        val outputs = manifest.output.shape.lastOrNull() ?: 0
         if (outputs != manifest.labels.size) throw LabelCount(manifest.labels.size, outputs)
     }
 }

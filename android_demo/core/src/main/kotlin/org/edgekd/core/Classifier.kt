@@ -34,11 +34,8 @@ class Classifier private constructor(val bundle: Bundle, private val engine: Inf
         }
 
         private fun check(manifest: Manifest, engine: InferenceEngine) {
-            val size = manifest.preprocessing.size
-            val pixels = TensorSpec("", listOf(1, size, size, 3), "uint8", 1.0, 0)
-            if (!manifest.input.matches(pixels)) throw WrongTensor("input", "$pixels", "${manifest.input}")
             if (!engine.input.matches(manifest.input)) throw WrongTensor("input", "${manifest.input}", "${engine.input}")
-            val outputs = engine.output.shape.last()
+            val outputs = engine.output.shape.lastOrNull() ?: 0
             if (outputs != manifest.labels.size) throw LabelCount(manifest.labels.size, outputs)
             val probs = TensorSpec("", listOf(1, outputs), "float32")
             if (!engine.output.matches(probs)) throw WrongTensor("output", "$probs", "${engine.output}")

@@ -20,6 +20,9 @@ class ExtraFile(name: String) : BundleException("$name is not named by the manif
 
 class DigestMismatch(name: String) : BundleException("$name is not the file that was bundled (SHA-256); lay it in again")
 
+class UnreadableFile(name: String, reason: String) :
+    BundleException("$name cannot be read: $reason; lay the bundle in again")
+
 class BrokenManifest(reason: String) : BundleException("the bundle cannot be read: $reason; build it again")
 
 class NewerSchema(found: Int, known: Int) :

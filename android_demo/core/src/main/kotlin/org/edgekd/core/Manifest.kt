@@ -42,6 +42,12 @@ data class Manifest(
 ) {
     init {
         require(labels.size >= 2) { "at least two labels are wanted" }
+        val pixels = TensorSpec("", listOf(1, preprocessing.size, preprocessing.size, 3), "uint8", 1.0, 0)
+        require(input.matches(pixels)) { "input is $input; $pixels is wanted" }
+        require(output.dtype == "float32") { "output is $output; float32 is wanted" }
+        val names = files.map { it.path }
+        require(names.distinct() == names) { "files names a file twice" }
+        require(MANIFEST_FILE !in names) { "files names the manifest itself" }
         require(minConfidence in 0.0..1.0) { "min_confidence is $minConfidence, a fraction is wanted" }
         require(tolerance in 0.0..MAX_TOLERANCE) { "tolerance is $tolerance, at most $MAX_TOLERANCE is allowed" }
     }
@@ -54,12 +60,16 @@ data class Manifest(
         fun parse(text: String): Manifest = parsing {
             val version = json.parseToJsonElement(text).jsonObject.getValue("schema_version").jsonPrimitive.int
             if (version > SCHEMA_VERSION) throw NewerSchema(version, SCHEMA_VERSION)
+            require(version == SCHEMA_VERSION) { "manifest version $version was never written" }
             json.decodeFromString<Manifest>(text)
         }
     }
 }
 
-/** A tensor: [dtype] as numpy calls it; real value = [scale] * (stored - [zeroPoint]), 0 and 0 where not quantized. */
+/**
+ * A tensor: [dtype] as numpy calls it; real value = [scale] * (stored - [zeroPoint]), 0 and 0 where not quantized.
+ * What a model's file does not say is assumed: the [colourOrder].
+ */
 @Serializable
 data class TensorSpec(
     val name: String,
@@ -67,11 +77,14 @@ data class TensorSpec(
     val dtype: String,
     val scale: Double = 0.0,
     val zeroPoint: Int = 0,
+    val colourOrder: String = "RGB",
 ) {
     /** Whether both describe the same values in the same order, whatever the tensors are called. */
     fun matches(other: TensorSpec): Boolean = copy(name = "") == other.copy(name = "")
 
-    override fun toString(): String = "$dtype $shape" + if (scale == 0.0) "" else ", scale $scale, zero point $zeroPoint"
+    override fun toString(): String = "$dtype $shape" +
+        (if (scale == 0.0) "" else ", scale $scale, zero point $zeroPoint") +
+        (if (colourOrder == "RGB") "" else ", $colourOrder")
 }
 
 /** How a picture becomes the model's square of [size] x [size] pixels. */
@@ -108,4 +121,6 @@ internal fun <T> parsing(read: () -> T): T = try {
     throw BrokenManifest(error.message.orEmpty().lineSequence().first())
 } catch (error: NoSuchElementException) {
     throw BrokenManifest(error.message.orEmpty())
+} catch (_: StackOverflowError) {
+    throw BrokenManifest("it nests too deep")
 }

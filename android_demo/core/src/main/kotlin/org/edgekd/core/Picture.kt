@@ -27,7 +27,9 @@ class Picture private constructor(
         val transposed = orientation in 5..8
         val mirrored = orientation in listOf(2, 3, 7, 8) // the source's columns run from right to left
         val upsideDown = orientation in listOf(3, 4, 6, 7) // the source's rows run from bottom to top
-        val start = offset + (if (mirrored) (width - 1) * columnStep else 0) + (if (upsideDown) (height - 1) * rowStep else 0)
+        val firstColumn = if (mirrored) width - 1 else 0
+        val firstRow = if (upsideDown) height - 1 else 0
+        val start = offset + firstColumn * columnStep + firstRow * rowStep
         val alongColumns = if (mirrored) -columnStep else columnStep
         val alongRows = if (upsideDown) -rowStep else rowStep
         return if (transposed) {

@@ -12,8 +12,11 @@ private const val PRECISION_BITS = 32 - 8 - 2
  * @param picture turned upright already, see [Picture.upright].
  * @return R, G, B bytes, rows from the top, shape `(size, size, 3)`.
  */
-fun preprocess(picture: Picture, rule: PreprocessingRule): ByteArray =
+fun preprocess(picture: Picture, rule: PreprocessingRule): ByteArray = try {
     resize(region(picture, rule), rule.size, rule.size)
+} catch (_: OutOfMemoryError) {
+    throw ImageTooLarge(picture.width, picture.height)
+}
 
 /** The part of the picture that the model sees. */
 fun region(picture: Picture, rule: PreprocessingRule): Picture =
@@ -21,36 +24,48 @@ fun region(picture: Picture, rule: PreprocessingRule): Picture =
 
 /**
  * Pillow's `BILINEAR` resize (Resample.c, 8 bits per channel): a triangle filter, as wide as the scale when shrinking;
- * first along the rows, rounded to 8 bits, then along the columns.
+ * columns first and then rows, rounded to 8 bits after each.
  *
  * @return R, G, B bytes, shape `(height, width, 3)`.
  */
 fun resize(picture: Picture, width: Int, height: Int): ByteArray {
-    val horizontal = taps(picture.width, width)
+    val across = taps(picture.width, width)
+    val down = taps(picture.height, height)
     val source = IntArray(3 * picture.width)
-    val narrowed = Array(picture.height) { y ->
-        picture.readRow(y, source)
-        IntArray(3 * width).also { row ->
-            horizontal.forEachIndexed { x, tap ->
-                for (channel in 0..2) row[3 * x + channel] = tap.sum { source[3 * it + channel] }
-            }
-        }
-    }
-    val result = ByteArray(3 * width * height)
-    taps(picture.height, height).forEachIndexed { y, tap ->
-        for (i in 0 until 3 * width) result[3 * width * y + i] = tap.sum { narrowed[it][i] }.toByte()
-    }
-    return result
+    val narrowed = List(picture.height) { y -> across.blend(source.also { picture.readRow(y, it) }) }
+    val rows = down.map { tap -> tap.blend(3 * width) { y -> narrowed[y] } }
+    return ByteArray(3 * width * height) { rows[it / (3 * width)][it % (3 * width)].toByte() }
 }
 
 /** The source pixels from [first] on that make one target pixel, and their weights times 2^[PRECISION_BITS]. */
 private class Tap(val first: Int, val weights: IntArray) {
-    inline fun sum(value: (Int) -> Int): Int {
-        var sum = 1 shl (PRECISION_BITS - 1) // rounds
-        for (i in weights.indices) sum += weights[i] * value(first + i)
-        return (sum shr PRECISION_BITS).coerceIn(0, 255)
+    /** The weighted sum of rows of [length] values; [row] may give the same array again and again. */
+    inline fun blend(length: Int, row: (Int) -> IntArray): IntArray {
+        val sums = IntArray(length) { HALF }
+        for (i in weights.indices) {
+            val values = row(first + i)
+            for (j in sums.indices) sums[j] += weights[i] * values[j]
+        }
+        return sums.apply { for (j in indices) this[j] = rounded(this[j]) }
     }
 }
+
+/** Each tap's weighted sum of the R, G, B of a row. */
+private fun List<Tap>.blend(row: IntArray): IntArray {
+    val result = IntArray(3 * size)
+    forEachIndexed { x, tap ->
+        for (channel in 0..2) {
+            var sum = HALF
+            for (i in tap.weights.indices) sum += tap.weights[i] * row[3 * (tap.first + i) + channel]
+            result[3 * x + channel] = rounded(sum)
+        }
+    }
+    return result
+}
+
+private const val HALF = 1 shl (PRECISION_BITS - 1)
+
+private fun rounded(sum: Int): Int = (sum shr PRECISION_BITS).coerceIn(0, 255)
 
 private fun taps(sourceSize: Int, targetSize: Int): List<Tap> {
     val scale = sourceSize.toDouble() / targetSize

@@ -1,0 +1,25 @@
+"""What a student learns from: the labels, the teacher's logits, and what is inside the teacher.
+
+``LOSSES`` holds a builder by name. A recipe names one (``distill.loss = "kd"``) or several with their weights
+(``distill.loss = {kd = 1.0, attention = 50.0}``); :func:`objective` puts them together. Other packages add theirs by
+the entry point ``edgekd.losses``.
+"""
+
+from edgekd.losses.logits import cross_entropy, dist, dkd, kd, kd_standardized
+from edgekd.losses.terms import LOSSES, Pair, Signals, Term, check, feature_losses, objective, on_logits
+
+__all__ = [
+    "LOSSES",
+    "Pair",
+    "Signals",
+    "Term",
+    "check",
+    "cross_entropy",
+    "dist",
+    "dkd",
+    "feature_losses",
+    "kd",
+    "kd_standardized",
+    "objective",
+    "on_logits",
+]

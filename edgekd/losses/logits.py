@@ -1,0 +1,130 @@
+"""Losses on logits: pure functions, averaged over the batch.
+
+``t`` and ``s`` are the logits of teacher and student, shape ``(n, K)``; no gradient flows into those of the teacher.
+``p(z) = softmax(z)``. The factor ``T**2`` keeps the size of the gradient when the temperature changes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgekd._keras import tf
+
+Tensor = Any  # tf.Tensor carries no useful static type
+
+_EPSILON = 1e-7
+# Low enough that a masked class has no probability, and far from where float32 overflows.
+_MASKED = -1e9
+
+
+def cross_entropy(
+    labels: Tensor, logits: Tensor, label_smoothing: float = 0.0, weights: Tensor | float = 1.0
+) -> Tensor:
+    """Mean cross-entropy of integer labels, each sample times its weight.
+
+    ``-sum_k y_k log softmax(logits)_k`` with ``y = (1 - s) onehot(label) + s / K`` (Szegedy et al. 2016, section 7).
+
+    Args:
+        labels: integers, shape ``(n,)``.
+        logits: shape ``(n, K)``.
+        label_smoothing: ``s`` in [0, 1).
+        weights: of the samples, shape ``(n,)``.
+    """
+    num_classes = logits.shape[-1]
+    targets = tf.one_hot(labels, num_classes, dtype=logits.dtype)
+    targets = targets * (1.0 - label_smoothing) + label_smoothing / num_classes
+    return -tf.reduce_mean(weights * tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1))
+
+
+def kd(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor) -> Tensor:
+    """Mean ``T**2 * KL(p(t / T) || p(s / T))``, in nats (Hinton et al. 2015, section 2)."""
+    teacher = _constant(teacher_logits, student_logits) / temperature
+    return temperature**2 * _divergence(tf.nn.log_softmax(teacher), tf.nn.log_softmax(student_logits / temperature))
+
+
+def kd_standardized(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor) -> Tensor:
+    """:func:`kd` of logits standardized per sample: ``(z - mean(z)) / std(z)`` (Sun et al. 2024).
+
+    The student has to match the shape of the teacher's logits and not their range. With two classes every standardized
+    pair is (1, -1) or (-1, 1): what is left is the class that the teacher names, and no confidence.
+    """
+    teacher = _standardized(_constant(teacher_logits, student_logits))
+    return kd(teacher, _standardized(student_logits), temperature)
+
+
+def dkd(
+    labels: Tensor,
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    temperature: Tensor,
+    target_weight: float = 1.0,
+    nontarget_weight: float = 8.0,
+) -> Tensor:
+    """Decoupled distillation: ``T**2 (alpha TCKD + beta NCKD)`` (Zhao et al. 2022, eq. 7).
+
+    TCKD is the divergence between ``(p_y, 1 - p_y)`` of teacher and student for the true class ``y``, NCKD that between
+    their distributions over the other classes. ``TCKD + (1 - p_y(t / T)) NCKD`` is :func:`kd`. With two classes NCKD is
+    zero.
+
+    Args:
+        labels: integers, shape ``(n,)``.
+        teacher_logits, student_logits: shape ``(n, K)``.
+        temperature: ``T`` > 0.
+        target_weight, nontarget_weight: ``alpha`` and ``beta``, at least 0.
+    """
+    target = tf.one_hot(labels, student_logits.shape[-1], dtype=student_logits.dtype)
+    teacher = _constant(teacher_logits, student_logits) / temperature
+    student = student_logits / temperature
+    tckd = _divergence(_target_or_not(teacher, target), _target_or_not(student, target))
+    nckd = _divergence(tf.nn.log_softmax(teacher + _MASKED * target), tf.nn.log_softmax(student + _MASKED * target))
+    return temperature**2 * (target_weight * tckd + nontarget_weight * nckd)
+
+
+def dist(
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    temperature: Tensor,
+    inter_weight: float = 1.0,
+    intra_weight: float = 1.0,
+) -> Tensor:
+    """``T**2`` times the distance of Pearson's correlation, over classes and over the batch (Huang et al. 2022, eq. 9).
+
+    ``1 - r(p(s / T), p(t / T))``, of each sample's row (inter-class) and of each class's column (intra-class): the
+    student keeps the ranking and not the numbers. With two classes the correlation of a row is 1 or -1.
+    """
+    teacher = tf.nn.softmax(_constant(teacher_logits, student_logits) / temperature)
+    student = tf.nn.softmax(student_logits / temperature)
+    inter = 1.0 - _correlation(teacher, student, axis=1)
+    intra = 1.0 - _correlation(teacher, student, axis=0)
+    return temperature**2 * (inter_weight * tf.reduce_mean(inter) + intra_weight * tf.reduce_mean(intra))
+
+
+def _constant(teacher_logits: Tensor, like: Tensor) -> Tensor:
+    return tf.stop_gradient(tf.cast(teacher_logits, like.dtype))
+
+
+def _divergence(log_teacher: Tensor, log_student: Tensor) -> Tensor:
+    """Mean ``KL(teacher || student)`` of rows of log-probabilities."""
+    return tf.reduce_mean(tf.reduce_sum(tf.exp(log_teacher) * (log_teacher - log_student), axis=-1))
+
+
+def _standardized(logits: Tensor) -> Tensor:
+    centred = logits - tf.reduce_mean(logits, axis=-1, keepdims=True)
+    # The root of zero has no gradient, so the small number stands inside.
+    return centred * tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True) + _EPSILON)
+
+
+def _target_or_not(logits: Tensor, target: Tensor) -> Tensor:
+    """``(log p_y, log(1 - p_y))``, shape ``(n, 2)``, without ever computing ``1 - p_y``."""
+    everything = tf.reduce_logsumexp(logits, axis=-1)
+    hit = tf.reduce_sum(logits * target, axis=-1)
+    others = tf.reduce_logsumexp(logits + _MASKED * target, axis=-1)
+    return tf.stack([hit - everything, others - everything], axis=-1)
+
+
+def _correlation(a: Tensor, b: Tensor, axis: int) -> Tensor:
+    a = a - tf.reduce_mean(a, axis=axis, keepdims=True)
+    b = b - tf.reduce_mean(b, axis=axis, keepdims=True)
+    covariance = tf.reduce_sum(a * b, axis=axis)
+    power = tf.reduce_sum(a * a, axis=axis) * tf.reduce_sum(b * b, axis=axis)
+    return covariance * tf.math.rsqrt(power + _EPSILON**2)

@@ -1,0 +1,189 @@
+"""The losses by name, and their weighted sum."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgekd._keras import tf, tf_keras
+from edgekd.errors import RecipeError
+from edgekd.losses import features, logits
+from edgekd.recipe import Distill
+from edgekd.registry import Registry
+
+Tensor = Any
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a loss may look at in one step.
+
+    Attributes:
+        labels: integers, shape ``(n,)``.
+        logits: the student's, shape ``(n, K)``.
+        teacher_logits: shape ``(n, K)``.
+        temperature: ``T`` > 0.
+        weights: of the samples in the losses on labels, shape ``(n,)``.
+        features: the student's feature maps, each ``(n, h, w, c)``; of the pairs that the losses compare.
+        teacher_features: the teacher's, in the same order.
+    """
+
+    labels: Tensor
+    logits: Tensor
+    teacher_logits: Tensor
+    temperature: Tensor
+    weights: Tensor | float = 1.0
+    features: Sequence[Tensor] = ()
+    teacher_features: Sequence[Tensor] = ()
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss, ready to be computed.
+
+    Attributes:
+        function: from what a step sees to a scalar.
+        adapters: Keras layers that are trained with the student and thrown away after it.
+    """
+
+    function: Callable[[Signals], Tensor]
+    adapters: Sequence[Any] = ()
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A layer of the student and one of the teacher that are compared.
+
+    Attributes:
+        student, teacher: names of the layers.
+        student_channels, teacher_channels: of their feature maps.
+    """
+
+    student: str
+    teacher: str
+    student_channels: int
+    teacher_channels: int
+
+
+Builder = Callable[[Distill, Sequence[Pair]], Term]
+
+LOSSES: Registry[Builder] = Registry("loss", "edgekd.losses", RecipeError)
+
+_LABEL_SMOOTHING = 0.1
+
+
+def on_features(builder: Builder) -> Builder:
+    """Mark a builder whose loss compares feature maps: then the teacher has to run in every step."""
+    builder.needs_features = True  # type: ignore[attr-defined]  # a function carries what its reader asks for
+    return builder
+
+
+def feature_losses(config: Distill) -> list[str]:
+    """Those losses of a recipe that compare feature maps."""
+    return [name for name in config.loss if getattr(LOSSES[name], "needs_features", False)]
+
+
+def on_logits(config: Distill) -> Distill:
+    """The same without the losses on feature maps; with ``kd`` where no other is left."""
+    needing = feature_losses(config)
+    kept = {name: weight for name, weight in config.loss.items() if name not in needing}
+    return dataclasses.replace(config, loss=kept or {"kd": 1.0})
+
+
+def check(config: Distill) -> None:
+    """Raise before anything is trained where a recipe asks for what cannot be.
+
+    Raises:
+        RecipeError: an unknown loss, or one that compares features while only logits are stored.
+    """
+    for name in config.loss:
+        LOSSES[name]
+    needing = feature_losses(config)
+    if needing and config.mode in ("stored", "self"):
+        raise RecipeError(
+            f'distill.loss "{needing[0]}" compares feature maps, and distill.mode = "{config.mode}" stores logits '
+            'alone; set distill.mode = "live" or "mutual", or choose a loss on logits'
+        )
+
+
+def objective(config: Distill, pairs: Sequence[Pair] = ()) -> Term:
+    """``w * cross_entropy(labels, student) + (1 - w) * sum of weight * loss``, with ``w = hard_loss_weight``."""
+    parts = [(weight, LOSSES[name](config, pairs)) for name, weight in config.loss.items()]
+    smoothing = config.training.label_smoothing
+
+    def total(signals: Signals) -> Tensor:
+        hard = logits.cross_entropy(signals.labels, signals.logits, smoothing, signals.weights)
+        if config.hard_loss_weight == 1.0:
+            return hard
+        soft = [weight * part.function(signals) for weight, part in parts]
+        return config.hard_loss_weight * hard + (1.0 - config.hard_loss_weight) * tf.add_n(soft)
+
+    return Term(total, [adapter for _, part in parts for adapter in part.adapters])
+
+
+@LOSSES.register("kd")
+def _kd(config: Distill, pairs: Sequence[Pair]) -> Term:
+    return Term(lambda see: logits.kd(see.teacher_logits, see.logits, see.temperature))
+
+
+@LOSSES.register("kd_standardized")
+def _kd_standardized(config: Distill, pairs: Sequence[Pair]) -> Term:
+    return Term(lambda see: logits.kd_standardized(see.teacher_logits, see.logits, see.temperature))
+
+
+@LOSSES.register("dkd")
+def _dkd(config: Distill, pairs: Sequence[Pair]) -> Term:
+    weights = config.dkd_target_weight, config.dkd_nontarget_weight
+    return Term(lambda see: logits.dkd(see.labels, see.teacher_logits, see.logits, see.temperature, *weights))
+
+
+@LOSSES.register("dist")
+def _dist(config: Distill, pairs: Sequence[Pair]) -> Term:
+    return Term(lambda see: logits.dist(see.teacher_logits, see.logits, see.temperature))
+
+
+@LOSSES.register("label_smoothing")
+def _label_smoothing(config: Distill, pairs: Sequence[Pair]) -> Term:
+    """The control: soft targets that no teacher gave (Yuan et al. 2020, "Revisiting knowledge distillation")."""
+    return Term(lambda see: logits.cross_entropy(see.labels, see.logits, _LABEL_SMOOTHING, see.weights))
+
+
+@LOSSES.register("attention")
+@on_features
+def _attention(config: Distill, pairs: Sequence[Pair]) -> Term:
+    return Term(lambda see: _mean(map(features.attention, see.teacher_features, see.features)))
+
+
+@LOSSES.register("fitnet")
+@on_features
+def _fitnet(config: Distill, pairs: Sequence[Pair]) -> Term:
+    adapters = []
+    for index, pair in enumerate(pairs):
+        adapter = tf_keras.layers.Dense(pair.teacher_channels, use_bias=False, name=f"fitnet_adapter{index}")
+        adapter.build((None, None, None, pair.student_channels))
+        adapters.append(adapter)
+
+    def hint(see: Signals) -> Tensor:
+        kernels = [adapter.kernel for adapter in adapters]
+        return _mean(map(features.fitnet, see.teacher_features, see.features, kernels))
+
+    return Term(hint, adapters)
+
+
+@LOSSES.register("rkd")
+@on_features
+def _rkd(config: Distill, pairs: Sequence[Pair]) -> Term:
+    """Distances and angles between the last pair's embeddings; weighted 1 to 2 as in the paper's best setting."""
+
+    def relations(see: Signals) -> Tensor:
+        teacher, student = see.teacher_features[-1], see.features[-1]
+        return features.rkd_distance(teacher, student) + 2.0 * features.rkd_angle(teacher, student)
+
+    return Term(relations)
+
+
+def _mean(values: Any) -> Tensor:
+    values = list(values)
+    return tf.add_n(values) / len(values)
