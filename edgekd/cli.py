@@ -236,6 +236,29 @@ def bundle(run: Path, android_dir: Path | None) -> None:
         click.echo(line)
 
 
+@main.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option(
+    "--device",
+    "files",
+    metavar="FILE",
+    multiple=True,
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Benchmark that the Android app saved; may be given more than once.",
+)
+def report(run: Path, files: tuple[Path, ...]) -> None:
+    """Add what the Android app measured to the report of RUN."""
+    from edgekd.device_rows import add_device_rows
+
+    rows = []
+    for row in add_device_rows(run, files):
+        times = [_number(row[key], 3) for key in ("p50_ms", "p90_ms", "preprocessing_p50_ms")]
+        rows.append([row["target"], row["kernel"], str(row["num_threads"]), *times])
+    _print_table(["device", "kernel", "threads", "p50 ms", "p90 ms", "preprocessing ms"], rows)
+    click.echo(f"report: {run / 'report.html'}")
+
+
 def _names(paths: Sequence[Path]) -> dict[str, Path]:
     """Name each file by its stem, or by its path where two stems are equal."""
     stems = [path.stem for path in paths]

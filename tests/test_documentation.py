@@ -184,6 +184,13 @@ def test_every_stage_is_in_the_table() -> None:
     assert sorted(first_column(section("How it works"))) == sorted(STAGES)
 
 
+def test_every_loss_is_in_the_table() -> None:
+    from edgekd.losses import LOSSES
+
+    names = first_column(section("Losses and modes of distillation"))
+    assert sorted(names) == sorted(LOSSES.names())
+
+
 def test_medmnist_names_are_those_supported() -> None:
     listed, refused = re.search(r"MedMNIST v2 by name: (.*?)\. .*?\((.*?)\)", section("Recipes"), re.S).groups()  # type: ignore[union-attr]
     supported = {name for name, entry in TABLE.items() if entry.task in SUPPORTED_TASKS}

@@ -49,11 +49,16 @@ def report(
         The document.
     """
     document = assemble(recipe, data, models, verification, benchmark, stages)
+    write(document, out_dir)
+    return document
+
+
+def write(document: dict[str, Any], out_dir: Path) -> None:
+    """Hold a document against its schema, and write it in its three forms."""
     check(document)
     write_json(out_dir / "report.json", document)
     (out_dir / "report.md").write_text(render(document, "report.md.j2"), encoding="utf-8")
     (out_dir / "report.html").write_text(render(document, "report.html.j2"), encoding="utf-8")
-    return document
 
 
 def assemble(
@@ -119,7 +124,7 @@ def summary_rows(document: Document) -> list[dict[str, Any]]:
     Each row: ``model, kib, gzip_kib, val_top1, top1, auc, p50_ms, p50_ci95_ms, times_smaller, times_faster, shipped``;
     None where a figure was not measured.
     """
-    baseline = next((row for row in document["models"] if row["role"] == "teacher"), document["models"][0])
+    baseline = baseline_of(document)
     rows = []
     for row in document["models"]:
         p50, p50_baseline = _p50(row), _p50(baseline)
@@ -141,6 +146,12 @@ def summary_rows(document: Document) -> list[dict[str, Any]]:
     return rows
 
 
+def baseline_of(document: Document) -> Mapping[str, Any]:
+    """The model that others are compared with: the teacher, or the first where there is none."""
+    models: Sequence[Mapping[str, Any]] = document["models"]
+    return next((row for row in models if row["role"] == "teacher"), models[0])
+
+
 def render(document: Document, template: str) -> str:
     """Render one of the package's templates from the document alone."""
     import jinja2
@@ -157,7 +168,7 @@ def render(document: Document, template: str) -> str:
         plain=_plain,
         bytes=format_bytes,
         seconds=format_seconds,
-        times=format_times,
+        times=_times,
         cell=_markdown_cell,
     )
     shipped = next(row for row in document["models"] if row["shipped"])
@@ -165,6 +176,7 @@ def render(document: Document, template: str) -> str:
         **document,
         document=document,
         shipped=shipped,
+        baseline=baseline_of(document),
         rows=summary_rows(document),
         held=all(gate["held"] for gate in document["gates"]),
         recipe_toml=recipe.to_toml(recipe.from_table(document["recipe"])),
@@ -189,6 +201,10 @@ def _p50(row: Mapping[str, Any]) -> float | None:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def _times(ratio: float | None) -> str:
+    return "–" if ratio is None else format_times(ratio)
 
 
 def _plain(value: float) -> str:

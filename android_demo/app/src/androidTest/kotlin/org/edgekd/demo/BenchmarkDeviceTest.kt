@@ -16,7 +16,7 @@ class BenchmarkDeviceTest {
     fun everyNumberOfThreadsIsTimedAndStored() {
         for (numThreads in THREADS) {
             val settings = EngineSettings(numThreads)
-            Classifier.open(Bundle.open(phone.files), settings, phone.engines).use { classifier ->
+            Classifier.open(Bundle.open(phone.files), settings, engines = phone.engines).use { classifier ->
                 val picture = madePicture(BENCHMARK_WIDTH, BENCHMARK_HEIGHT)
                 val report = benchmark(test(classifier).admit(), picture, phone.device(), phone.runtime())
                 val path = phone.store(fileName(report), report.toJson())

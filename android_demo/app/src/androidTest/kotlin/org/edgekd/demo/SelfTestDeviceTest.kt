@@ -21,7 +21,7 @@ class SelfTestDeviceTest {
     fun theBuiltInKernelsPassToo() = assertPasses(EngineSettings(xnnpack = false))
 
     private fun assertPasses(settings: EngineSettings) {
-        Classifier.open(bundle(), settings, phone.engines).use { classifier ->
+        Classifier.open(bundle(), settings, engines = phone.engines).use { classifier ->
             val failed = test(classifier).checks.filter { !it.passed }.map { "${it.kind} ${it.name}" }
             assertEquals("$settings", emptyList<String>(), failed)
         }

@@ -10,7 +10,7 @@ class Pixels(val width: Int, val height: Int, val argb: IntArray) {
         const val PREVIEW_SIDE = 720
 
         /** Bytes R, G, B of shape `(height, width, 3)`. */
-        fun of(rgb: ByteArray, width: Int, height: Int): Pixels = Pixels(width, height, pack(rgb, red = 16, blue = 0))
+        fun of(rgb: ByteArray, width: Int, height: Int): Pixels = Pixels(width, height, pack(rgb))
 
         /** An upright picture, no larger than a screen needs it. */
         fun preview(picture: Picture): Pixels {
@@ -21,9 +21,6 @@ class Pixels(val width: Int, val height: Int, val argb: IntArray) {
         }
     }
 }
-
-/** A model's input as a picture of its own. Preprocessing leaves a picture of the model's size as it is. */
-fun pictureOf(tensor: ByteArray, size: Int): Picture = Picture(size, size, pack(tensor, red = 0, blue = 16))
 
 /** A made picture, the same on every device, for timing. */
 fun madePicture(width: Int, height: Int): Picture = Picture(
@@ -38,7 +35,7 @@ fun madePicture(width: Int, height: Int): Picture = Picture(
 
 private const val OPAQUE = 0xFF shl 24
 
-private fun pack(rgb: ByteArray, red: Int, blue: Int) = IntArray(rgb.size / 3) {
+private fun pack(rgb: ByteArray) = IntArray(rgb.size / 3) {
     fun channel(index: Int) = rgb[3 * it + index].toInt() and 0xFF
-    OPAQUE or (channel(0) shl red) or (channel(1) shl 8) or (channel(2) shl blue)
+    OPAQUE or (channel(0) shl 16) or (channel(1) shl 8) or channel(2)
 }

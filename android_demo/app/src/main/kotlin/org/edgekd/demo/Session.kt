@@ -67,7 +67,7 @@ class Session(private val platform: Platform, private val worker: Executor, priv
             verified = null
             val bundle = Bundle.open(platform.files)
             ui.execute { accept(Event.Opened(bundle.manifest)) }
-            Event.Tested(admit(Classifier.open(bundle, settings, platform.engines)))
+            Event.Tested(admit(Classifier.open(bundle, settings, engines = platform.engines)))
         }
     }
 
@@ -95,7 +95,7 @@ class Session(private val platform: Platform, private val worker: Executor, priv
         val size = classifier.bundle.manifest.preprocessing.size
         val tensor = classifier.preprocess(picture)
         // What is shown as the model's view is what is classified.
-        val answer = classifier.classify(pictureOf(tensor, size))
+        val answer = classifier.classify(tensor)
         val preview = try {
             Pixels.preview(picture)
         } catch (_: OutOfMemoryError) {

@@ -25,6 +25,10 @@ data class BenchmarkReport(
     val numThreads: Int,
     val warmupRuns: Int,
     val numRuns: Int,
+    /** One process says nothing of others: the figures carry no interval. */
+    val numProcesses: Int = 1,
+    /** Opening the model, up to its first inference. */
+    val initMs: Double,
     val pictureWidth: Int,
     val pictureHeight: Int,
     val preprocessing: LatencyStats,
@@ -70,6 +74,7 @@ fun benchmark(
         numThreads = classifier.settings.numThreads,
         warmupRuns = WARMUP_RUNS,
         numRuns = NUM_RUNS,
+        initMs = classifier.initMs,
         pictureWidth = picture.width,
         pictureHeight = picture.height,
         preprocessing = stats(preprocessing),

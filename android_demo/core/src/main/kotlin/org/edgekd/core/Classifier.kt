@@ -14,23 +14,35 @@ fun topK(probs: FloatArray, labels: List<String>, count: Int): List<Ranked> =
 internal fun argmax(values: FloatArray): Int = values.indices.maxByOrNull { values[it] } ?: -1
 
 /** A bundle's model, opened, whose tensors are those of the manifest. Closing it closes the engine. */
-class Classifier private constructor(val bundle: Bundle, private val engine: InferenceEngine, val settings: EngineSettings) :
-    AutoCloseable by engine {
+class Classifier private constructor(
+    val bundle: Bundle,
+    private val engine: InferenceEngine,
+    val settings: EngineSettings,
+    /** How long the engine took to open, in milliseconds. */
+    val initMs: Double,
+) : AutoCloseable by engine {
 
     /** Probabilities for an input tensor, in the order of the labels. */
     fun probs(tensor: ByteArray): FloatArray = engine.run(tensor)
 
     companion object {
         /** Throws [UnusableModel], [WrongTensor] or [LabelCount]. */
-        fun open(bundle: Bundle, settings: EngineSettings, engines: EngineFactory): Classifier {
+        fun open(
+            bundle: Bundle,
+            settings: EngineSettings,
+            clock: () -> Long = System::nanoTime,
+            engines: EngineFactory,
+        ): Classifier {
+            val start = clock()
             val engine = engines(bundle.model, settings)
+            val initMs = (clock() - start) / 1e6
             try {
                 check(bundle.manifest, engine)
             } catch (error: ModelException) {
                 engine.close()
                 throw error
             }
-            return Classifier(bundle, engine, settings)
+            return Classifier(bundle, engine, settings, initMs)
         }
 
         private fun check(manifest: Manifest, engine: InferenceEngine) {
@@ -47,16 +59,18 @@ class Classifier private constructor(val bundle: Bundle, private val engine: Inf
 class VerifiedClassifier internal constructor(private val classifier: Classifier) : AutoCloseable by classifier {
     val bundle: Bundle get() = classifier.bundle
     val settings: EngineSettings get() = classifier.settings
+    val initMs: Double get() = classifier.initMs
 
     /** Classify an upright picture. */
-    fun classify(picture: Picture, count: Int = 3): Answer = answer(probs(preprocess(picture)), count)
+    fun classify(picture: Picture, count: Int = 3): Answer = classify(preprocess(picture), count)
+
+    /** Classify what [preprocess] gave. */
+    fun classify(tensor: ByteArray, count: Int = 3): Answer {
+        val ranked = topK(probs(tensor), bundle.manifest.labels, count)
+        return Answer(ranked, ranked.first().prob < bundle.manifest.minConfidence)
+    }
 
     fun preprocess(picture: Picture): ByteArray = preprocess(picture, bundle.manifest.preprocessing)
 
     fun probs(tensor: ByteArray): FloatArray = classifier.probs(tensor)
-
-    private fun answer(probs: FloatArray, count: Int): Answer {
-        val ranked = topK(probs, bundle.manifest.labels, count)
-        return Answer(ranked, ranked.first().prob < bundle.manifest.minConfidence)
-    }
 }

@@ -29,13 +29,24 @@ class BenchmarkTest {
     }
 
     @Test
+    fun `opening the model is timed, and one process is said to be one`() {
+        var now = 0L
+        val classifier = Classifier.open(Bundle.open(bundled()), EngineSettings(), { now }) { _, _ ->
+            FakeEngine().also { now += 30_000_000 }
+        }
+        val report = benchmark(selfTest(classifier, FakeDecoder).admit(), grey(1, 1, 9), device, "LiteRT 1.4.1")
+        assertEquals(30.0, report.initMs)
+        assertEquals(1, report.numProcesses)
+    }
+
+    @Test
     fun `the report is JSON in edgekd's names`() {
         val report = benchmark(selfTest(opened(), FakeDecoder).admit(), grey(1, 1, 9), device, "LiteRT 1.4.1")
         val found = json.parseToJsonElement(report.toJson()).jsonObject
         assertEquals(
             setOf(
                 "schema_version", "kind", "recipe", "model_sha256", "device", "runtime", "kernel", "num_threads",
-                "warmup_runs", "num_runs", "picture_width", "picture_height", "preprocessing", "invoke",
+                "warmup_runs", "num_runs", "num_processes", "init_ms", "picture_width", "picture_height", "preprocessing", "invoke",
             ),
             found.keys,
         )

@@ -70,7 +70,7 @@ private fun answerBundle(bundle: File, folder: File) {
     val answer = answering {
         val opened = Bundle.open(FolderFiles(bundle))
         for (settings in listOf(EngineSettings(xnnpack = true), EngineSettings(xnnpack = false))) {
-            Classifier.open(opened, settings, NativeEngine::open).use {
+            Classifier.open(opened, settings, engines = NativeEngine::open).use {
                 val probs = folder.resolve("probs_${settings.kernel}.out")
                 if (tensors.exists()) probs.writeBytes(probs(it, tensors.readBytes()))
             }

@@ -121,7 +121,7 @@ class RealModelTest {
     }
 
     private fun opened(files: BundleFiles, settings: EngineSettings = EngineSettings()): Classifier =
-        Classifier.open(Bundle.open(files), settings, NativeEngine::open)
+        Classifier.open(Bundle.open(files), settings, engines = NativeEngine::open)
 
     private fun tested(settings: EngineSettings): SelfTestReport = opened(files, settings).use { selfTest(it, PngDecoder) }
 
