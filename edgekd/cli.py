@@ -331,6 +331,8 @@ def _print_run(run: Run) -> None:
     )
     for claim in run.report["claims"]:
         click.echo(f"{claim['verdict']}: {claim['text']}")
+    for text in run.report["not_measured"]:
+        click.echo(f"not measured: {text}")
     for gate in run.report["gates"]:
         verdict = "held" if gate["held"] else "FELL SHORT"
         click.echo(f"gate {gate['id']}: {verdict}, {_plain(gate['measured'])} against {_plain(gate['limit'])}")

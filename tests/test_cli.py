@@ -264,7 +264,7 @@ def test_dry_run_lists_every_stage_and_writes_nothing(tmp_path: Path, make_npz: 
     assert [line.split() for line in lines[1:]] == [
         [stage, "to", "run"]
         for stage in (
-            *("data", "teacher", "teacher_logits", "distill", "student_alone", "prune"),
+            *("data", "teacher", "student_alone", "teacher_logits", "distill", "prune"),
             *("quantize", "verify", "benchmark", "bundle", "report"),
         )
     ]
@@ -391,6 +391,7 @@ def report_by_hand(*, held: bool = True) -> Mapping[str, Any]:
             },
         ],
         "claims": [{"verdict": "not shown", "text": "student_int8 loses nothing"}],
+        "not_measured": ["what distillation brought"],
         "gates": [
             {"id": "min_auc", "measured": 0.9375, "limit": 0.9, "held": True},
             {"id": "max_tflite_bytes", "measured": 512_000, "limit": 1_000_000 if held else 500_000, "held": held},
@@ -419,6 +420,7 @@ def test_the_final_table(held: bool, code: int, tmp_path: Path, monkeypatch: pyt
     assert lines[4].split() == ["student_int8", "500", "250", "0.812", "0.938", "–", "8.0", "–"]
     assert lines[5:] == [
         "not shown: student_int8 loses nothing",
+        "not measured: what distillation brought",
         "gate min_auc: held, 0.9375 against 0.9",
         "gate max_tflite_bytes: "
         + ("held, 512,000 against 1,000,000" if held else "FELL SHORT, 512,000 against 500,000"),

@@ -17,7 +17,7 @@ import pytest
 from edgekd import recipe
 from edgekd.artifact import Artifact
 from edgekd.options import to_table
-from edgekd.stages.report import assemble, check, render, report, summary_rows
+from edgekd.stages.report import _not_measured, assemble, check, render, report, summary_rows
 
 Document = dict[str, Any]
 SCHEMA = json.loads((resources.files("edgekd") / "schemas" / "report.schema.json").read_text(encoding="utf-8"))
@@ -91,6 +91,7 @@ def document_by_hand() -> Document:
                 **{"verdict": "refuted", "estimate": -0.05, "ci95": [-0.08, -0.02], "margin": 0.0},
             },
         ],
+        "not_measured": ["what distillation brought was not measured"],
         "gates": [
             {"id": "max_tflite_bytes", "limit": 650_000, "measured": 614_400, "held": True},
             {"id": "min_auc", "limit": 0.98, "measured": 0.9375, "held": False},
@@ -528,3 +529,10 @@ def test_without_a_benchmark_nothing_is_timed(arguments: dict[str, Any]) -> None
     check(found)
     assert all(row["latency"] == [] and row["peak_rss_bytes"] is None for row in found["models"])
     assert (found["ratios"], found["warnings"]) == ([], ["small", "disagree"])
+
+
+def test_what_was_not_measured_is_said(document: Document) -> None:
+    for text in (markdown(document), html(document).text):
+        assert "what distillation brought was not measured" in text
+    assert _not_measured(["student_int8", "student_alone_fp32"]) == []
+    assert "distill.train_alone = true" in _not_measured(["student_int8"])[0]
