@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from tflite_models import SIDE, smooth_images, tiny_file
 
@@ -49,7 +50,7 @@ def out(tmp_path: Path) -> Path:
 @pytest.fixture
 def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two idle processors, whatever this machine is doing."""
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 0.0)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
 
 
@@ -169,16 +170,16 @@ def test_ratios_are_against_the_first_model(monkeypatch: pytest.MonkeyPatch, out
 def test_one_model_has_no_ratio_and_a_quiet_machine_no_warning(monkeypatch: pytest.MonkeyPatch, out: Path) -> None:
     facts = run_recorded(monkeypatch, out, Recorded(steady("a", 5))).facts
     assert (facts["ratios"], facts["warnings"]) == ([], [])
-    assert facts["host"] == {"load_before": 0.0, "cpus": 2}
+    assert facts["host"] == {"busy_before": 0.0, "cpus": 2}
 
 
 def test_busy_machine_missing_pin_and_missing_processors_are_told(monkeypatch: pytest.MonkeyPatch, out: Path) -> None:
-    monkeypatch.setattr(os, "getloadavg", lambda: (1.5, 0.0, 0.0))
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 37.5)
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     busy, unpinned = run_recorded(monkeypatch, out, Recorded(steady("a", 5), pinned=False)).facts["warnings"]
-    assert busy == "the machine was busy before the benchmark: load 1.5 on 2 processors"
+    assert busy == "the machine was busy before the benchmark: others took 38% of 2 processors"
     assert unpinned == "target host asks for pinning to a processor, which this system does not allow"
-    monkeypatch.setattr(os, "getloadavg", lambda: (0.9, 0.0, 0.0))
+    monkeypatch.setattr(psutil, "cpu_percent", lambda interval: 25.0)
     recorded = Recorded(steady("a", 5), pinned=False)
     facts = run_recorded(monkeypatch, out, recorded, target="host-as-phone-4t").facts
     assert facts["warnings"] == ["target host-as-phone-4t runs 4 threads on 2 processors"]

@@ -485,7 +485,7 @@ def arguments(document: Document, tmp_path: Path) -> dict[str, Any]:
             tmp_path,
             models={id: {name: row[name] for name in timing} for id, row in rows.items() if row["latency"]},
             ratios=[{"model": "student_int8"}],
-            host={"load_before": 0.25},
+            host={"busy_before": 0.25},
             warnings=["busy"],
         ),
         "stages": document["stages"],
@@ -510,7 +510,7 @@ def test_what_the_stages_found_is_brought_together(arguments: dict[str, Any], do
         assert found[name] == document[name]
     assert (found["dataset"]["num_unreadable"], found["dataset"]["num_classes"]) == (3, 2)
     assert found["warnings"] == ["small", "disagree", "busy"]
-    assert found["host"]["load_before"] == 0.25
+    assert found["host"]["busy_before"] == 0.25
     assert {row["model"]: row["reason"] for row in found["candidates"]}.keys() == {"student_fp32", "student_fp16"}
     assert found["edgekd_version"] not in ("", "unknown")
     assert "edgekd" not in found["versions"]
