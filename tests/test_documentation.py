@@ -70,7 +70,14 @@ def test_every_command_and_option_exists(words: list[str]) -> None:
         name = rest.pop(0)
         assert name in command.commands, f"edgekd {name}"
         command = command.commands[name]
-    parameters = [*command.params, *(option for option in [command.get_help_option(click.Context(command))] if option)]
+    parameters = [
+        *command.params,
+        *(
+            option
+            for option in [command.get_help_option(click.Context(command, help_option_names=["-h", "--help"]))]
+            if option
+        ),
+    ]
     known = {name for parameter in parameters for name in parameter.opts}
     assert {word.partition("=")[0] for word in rest if word.startswith("-")} <= known
 
