@@ -24,7 +24,7 @@ from edgekd.data import Split
 from edgekd.models import build_student, build_teacher
 from edgekd.recipe import Distill, Training, Views
 from edgekd.stages.distill import beside_teacher, on_labels, on_stored_logits
-from edgekd.training import epoch_order, make_batch, make_optimizer, make_step
+from edgekd.step import epoch_order, make_batch, make_optimizer, make_step
 
 NUM_CLASSES = 2
 NUM_VIEWS = 8

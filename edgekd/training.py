@@ -13,78 +13,36 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekd import losses, metrics
-from edgekd._keras import tf, tf_keras
+from edgekd._keras import tf
 from edgekd.data import Dataset, Split
 from edgekd.errors import TrainingError
 from edgekd.progress import Progress
 from edgekd.recipe import Training, Views
-from edgekd.views import ViewParameters, render, view_parameters
+from edgekd.step import (
+    Learner,
+    epoch_order,
+    learning_rate_at,
+    make_batch,
+    make_optimizer,
+    make_step,
+    weights_of_classes,
+)
 
 logger = logging.getLogger("edgekd")
-
-Objective = Callable[["Batch", Any], Any]
-"""``(batch, logits (n, K)) -> scalar``"""
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """``images (n, h, w, c) -> logits (n, K)``"""
 
-MOMENTUM = 0.9
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
-
-
-class Batch(NamedTuple):
-    """What a step sees, beside the learning rate. A named tuple, so that a ``tf.function`` takes it as it is.
-
-    Attributes:
-        images: uint8, shape ``(n, h, w, c)``.
-        transforms, contrast, brightness: of :class:`~edgekd.views.ViewParameters`.
-        labels: integers, shape ``(n,)``.
-        weights: of the samples in the losses on labels, float32, shape ``(n,)``.
-        soft_targets: the teacher's logits stored for these views, float32, shape ``(n, K)``; zeros where none are.
-        elapsed: share of the training that is behind, in [0, 1).
-    """
-
-    images: Any
-    transforms: Any
-    contrast: Any
-    brightness: Any
-    labels: Any
-    weights: Any
-    soft_targets: Any
-    elapsed: Any
-
-
-@dataclass(frozen=True)
-class Learner:
-    """What a step of training changes, and the loss by which it does so.
-
-    Attributes:
-        model: from pixels to logits; val chooses its epoch, and its weights are what the training leaves.
-        loss: ``(pixels, batch) -> scalar``; calls the networks in training mode.
-        variables: what the optimizer moves.
-        companions: networks and adapters that are trained along; a checkpoint holds their weights too.
-    """
-
-    model: Any
-    loss: Callable[[Any, Batch], Any]
-    variables: Sequence[Any]
-    companions: Sequence[Any] = ()
-
-    @classmethod
-    def alone(cls, model: Any, objective: Objective) -> Learner:
-        """One network that looks at its own logits."""
-        return cls(
-            model, lambda pixels, batch: objective(batch, model(pixels, training=True)), model.trainable_variables
-        )
 
 
 @dataclass(frozen=True)
@@ -193,101 +151,6 @@ def fit(
     if state.best_weights:
         model.set_weights(state.best_weights)
     return state.history
-
-
-def make_batch(
-    split: Split,
-    indices: NDArray[np.integer],
-    view: int,
-    views: Views,
-    seed: int,
-    soft_targets: NDArray[np.float16] | None,
-    class_weights: NDArray[np.float32],
-    elapsed: float = 0.0,
-) -> Batch:
-    """Gather what a step takes; ``class_weights`` has shape ``(K,)``."""
-    parameters: ViewParameters = view_parameters(views, seed, indices, view, split.images.shape[1])
-    labels = split.labels[indices]
-    soft = np.zeros((len(indices), len(class_weights)), np.float32)
-    if soft_targets is not None:
-        soft = soft_targets[view, indices].astype(np.float32)
-    return Batch(
-        split.images[indices],
-        parameters.transforms,
-        parameters.contrast,
-        parameters.brightness,
-        labels,
-        class_weights[labels],
-        soft,
-        np.float32(elapsed),
-    )
-
-
-def weights_of_classes(training: Training, labels: NDArray[np.integer], num_classes: int) -> NDArray[np.float32]:
-    """Ones, or ``n / (K n_k)`` for class ``k``: then the classes weigh alike and the mean over the samples is 1."""
-    if training.class_weights == "none":
-        return np.ones(num_classes, np.float32)
-    counts = np.bincount(labels, minlength=num_classes)
-    return (len(labels) / (num_classes * np.maximum(counts, 1))).astype(np.float32)
-
-
-def make_step(learner: Learner, optimizer: Any) -> Callable[[float, Batch], Any]:
-    """Compile one step of gradient descent: ``step(learning_rate, batch) -> loss``."""
-    variables = list(learner.variables)
-
-    def step(learning_rate: Any, batch: Batch) -> Any:
-        pixels = render(batch.images, batch.transforms, batch.contrast, batch.brightness)
-        with tf.GradientTape() as tape:
-            loss = learner.loss(pixels, batch)
-        gradients = tape.gradient(loss, variables)
-        optimizer.learning_rate.assign(learning_rate)
-        optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return loss
-
-    compiled = tf.function(step, reduce_retracing=True)
-    return lambda learning_rate, batch: compiled(
-        tf.constant(learning_rate, tf.float32), Batch(*map(tf.convert_to_tensor, batch))
-    )
-
-
-def make_optimizer(learner: Learner, training: Training) -> Any:
-    """SGD with Nesterov momentum or AdamW, built for the learner's variables; only kernels decay."""
-    options = {
-        "learning_rate": training.learning_rate,
-        "weight_decay": training.weight_decay or None,
-        "jit_compile": False,
-    }
-    if training.optimizer == "sgd":
-        optimizer = tf_keras.optimizers.SGD(momentum=MOMENTUM, nesterov=True, **options)
-    else:
-        optimizer = tf_keras.optimizers.AdamW(**options)
-    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    optimizer.build(list(learner.variables))
-    learner.model.optimizer = optimizer  # tfmot reads the step count there
-    return optimizer
-
-
-def learning_rate_at(training: Training, step: int, steps_per_epoch: int) -> float:
-    """Learning rate of a step: linear warm-up, then cosine, steps or constant.
-
-    Cosine: ``0.5 * peak * (1 + cos(pi * t))`` with ``t`` from 0 after the warm-up to 1 at the end (Loshchilov and
-    Hutter 2017).
-    """
-    warmup = min(training.warmup_epochs, training.epochs) * steps_per_epoch
-    if step < warmup:
-        return training.learning_rate * (step + 1) / (warmup + 1)
-    if training.schedule == "cosine":
-        elapsed = (step - warmup) / max(1.0, training.epochs * steps_per_epoch - warmup)
-        return 0.5 * training.learning_rate * (1 + math.cos(math.pi * elapsed))
-    if training.schedule == "step":
-        passed = sum(step >= epoch * steps_per_epoch for epoch in training.step_epochs)
-        return training.learning_rate * float(training.step_factor) ** passed
-    return training.learning_rate
-
-
-def epoch_order(seed: int, epoch: int, num_train: int) -> NDArray[np.int64]:
-    """The order of the training images in an epoch: a permutation drawn from ``(seed, epoch)``."""
-    return np.random.default_rng([seed, epoch]).permutation(num_train)
 
 
 def make_predict(model: Any, batch_size: int = 256) -> Predict:

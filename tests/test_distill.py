@@ -11,7 +11,7 @@ from edgekd.data import Dataset
 from edgekd.errors import ModelError
 from edgekd.recipe import Distill, Training, Views
 from edgekd.stages.distill import beside_teacher, on_labels, on_stored_logits
-from edgekd.training import Learner, make_batch, make_optimizer, make_step
+from edgekd.step import Learner, make_batch, make_optimizer, make_step
 
 
 def network(channels: int, name: str):

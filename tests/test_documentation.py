@@ -91,7 +91,8 @@ def test_every_setting_is_a_recipe_key(words: list[str]) -> None:
     from edgekd.api import parse_overrides
 
     settings = tuple(after for word, after in itertools.pairwise(words) if word == "--set")
-    recipe.load("quickstart", parse_overrides(settings))
+    loaded = recipe.load("quickstart", parse_overrides(settings))
+    assert loaded.name == "quickstart"
 
 
 def test_every_make_target_exists() -> None:

@@ -13,16 +13,8 @@ from edgekd.data import Dataset
 from edgekd.errors import TrainingError
 from edgekd.progress import Progress
 from edgekd.recipe import Training, Views
-from edgekd.training import (
-    Hooks,
-    Learner,
-    epoch_order,
-    evaluate,
-    fit,
-    learning_rate_at,
-    make_predict,
-    weights_of_classes,
-)
+from edgekd.step import Learner, epoch_order, learning_rate_at, weights_of_classes
+from edgekd.training import Hooks, evaluate, fit, make_predict
 
 SETTINGS = Training(epochs=4, batch_size=8, learning_rate=0.02, warmup_epochs=0.5)
 

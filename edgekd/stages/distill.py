@@ -17,7 +17,8 @@ from edgekd.losses import Pair
 from edgekd.models import build_student, channels, layer_pairs, with_features
 from edgekd.progress import Progress
 from edgekd.recipe import Distill
-from edgekd.training import Batch, Learner, evaluate, fit, make_predict
+from edgekd.step import Batch, Learner
+from edgekd.training import evaluate, fit, make_predict
 
 logger = logging.getLogger("edgekd")
 

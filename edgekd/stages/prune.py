@@ -13,7 +13,8 @@ from edgekd.data import Dataset
 from edgekd.errors import TrainingError
 from edgekd.progress import Progress
 from edgekd.recipe import Distill, Prune
-from edgekd.training import Hooks, Learner, evaluate, fit, make_predict
+from edgekd.step import Learner
+from edgekd.training import Hooks, evaluate, fit, make_predict
 
 LOGITS_FILE = "logits.npy"
 TOLERANCE = 0.01

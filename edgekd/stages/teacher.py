@@ -10,7 +10,8 @@ from edgekd.data import Dataset
 from edgekd.models import build_teacher
 from edgekd.progress import Progress
 from edgekd.recipe import Teacher
-from edgekd.training import Learner, evaluate, fit, make_predict
+from edgekd.step import Learner
+from edgekd.training import evaluate, fit, make_predict
 
 
 def teacher(data: Artifact, config: Teacher, out_dir: Path, *, seed: int, work: Path, progress: Progress) -> Artifact:
