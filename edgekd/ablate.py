@@ -107,6 +107,8 @@ def variant(recipe_: Recipe, method: str, seed: int) -> Recipe:
     if recipe_.teacher.seed is None:
         table["teacher"]["seed"] = recipe_.seed
     table["distill"] |= {**METHODS[method], "train_alone": False}
+    if method in (BASELINE, "label_smoothing"):  # a schedule would bring the teacher, or the plain labels, back in
+        table["distill"].pop("hard_loss_weight_end", None)
     table["prune"]["method"] = "none"
     table["quantize"]["variants"] = ["fp32", "int8"]
     table["gates"] = {}

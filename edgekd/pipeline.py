@@ -173,7 +173,7 @@ def skipped_stages(recipe_: Recipe) -> set[str]:
     mode, pruned = recipe_.distill.mode, recipe_.prune.method != "none"
     there = {
         "teacher": mode != "self",
-        "teacher_logits": (mode in ("stored", "self") or pruned) and recipe_.distill.hard_loss_weight < 1.0,
+        "teacher_logits": (mode in ("stored", "self") or pruned) and recipe_.distill.uses_teacher,
         "student_alone": recipe_.distill.train_alone or mode == "self",
         "prune": pruned,
     }
@@ -339,7 +339,9 @@ def _alone(resolved: Recipe) -> Distill:
         mode="stored",
         loss={},
         temperature=1.0,
+        temperature_end=None,
         hard_loss_weight=1.0,
+        hard_loss_weight_end=None,
         num_views=1,
         train_alone=False,
     )

@@ -56,6 +56,12 @@ class Training:
         "weights of the loss on the labels: none, or balanced (every class counts alike, however many its images)",
         choices=("none", "balanced"),
     )
+    focal_gamma: float = option(
+        0.0,
+        "focusing of the loss on the labels: (1 - p) ** gamma weighs what is already right less",
+        minimum=0,
+        maximum=10,
+    )
     label_smoothing: float = option(
         0.0, "mass moved from the true class to the uniform distribution", minimum=0, below=1
     )
@@ -129,8 +135,14 @@ class Distill:
         metadata={"doc": "student layer and teacher layer whose features are compared; empty: those of equal stride"},
     )
     temperature: float = option(2.0, "softens both distributions", above=0, maximum=100)
+    temperature_end: float | None = option(
+        None, "temperature at the end of the training, reached linearly; not set: it stays", above=0, maximum=100
+    )
     hard_loss_weight: float = option(
         0.5, "share of the loss on the labels; 1 trains the student without the teacher", minimum=0, maximum=1
+    )
+    hard_loss_weight_end: float | None = option(
+        None, "that share at the end of the training, reached linearly; not set: it stays", minimum=0, maximum=1
     )
     num_views: int = option(8, "views of each image for which the teacher's logits are stored", minimum=1, maximum=1024)
     train_alone: bool = option(
@@ -142,6 +154,21 @@ class Distill:
     finetune_learning_rate: float = option(0.001, "learning rate of those epochs", above=0, maximum=10)
     training: Training = field(default_factory=Training)
     views: Views = field(default_factory=Views)
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether the teacher has any share of the loss, at any time."""
+        return self.hard_loss_weight < 1.0 or self.at_end().hard_loss_weight < 1.0
+
+    def at_end(self) -> Distill:
+        """The same with the temperature and the weight that its schedules end at."""
+        return dataclasses.replace(
+            self,
+            temperature=self.temperature if self.temperature_end is None else self.temperature_end,
+            hard_loss_weight=self.hard_loss_weight if self.hard_loss_weight_end is None else self.hard_loss_weight_end,
+            temperature_end=None,
+            hard_loss_weight_end=None,
+        )
 
 
 @dataclass(frozen=True)

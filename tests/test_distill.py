@@ -100,6 +100,27 @@ def test_stored_and_live_logits_give_the_same_step(tiny_data: Artifact) -> None:
     assert steps(on_stored_logits(again, Distill()), tiny_data, soft_targets=stored) == pytest.approx(live, rel=2e-3)
 
 
+def test_temperature_and_weight_follow_their_schedules(tiny_data: Artifact) -> None:
+    """At half of the training the step is that of a recipe whose constants are the means of start and end."""
+    student, _ = networks()
+    stored = np.random.default_rng(0).normal(0, 2, (1, 48, 2)).astype(np.float16)
+    moving = Distill(temperature=6.0, temperature_end=2.0, hard_loss_weight=0.9, hard_loss_weight_end=0.1)
+    batch = make_batch(
+        Dataset.open(tiny_data).train, np.arange(16), 0, Views(), 0, stored, np.ones(2, np.float32), elapsed=0.5
+    )
+    found = []
+    for config in (
+        moving,
+        Distill(temperature=4.0, hard_loss_weight=0.5),
+        Distill(temperature=6.0, hard_loss_weight=0.9),
+    ):
+        student, _ = networks()
+        learner = on_stored_logits(student, config)
+        found.append(float(learner.loss(np.float32(batch.images), batch)))
+    assert found[0] == pytest.approx(found[1], rel=1e-6)
+    assert found[0] != pytest.approx(found[2], rel=1e-3)
+
+
 def test_networks_without_a_common_size_are_refused(tiny_data: Artifact) -> None:
     student, _ = networks()
     layers = _keras.tf_keras.layers

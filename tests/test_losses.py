@@ -24,7 +24,9 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 def see(config: Distill, student: object = None) -> losses.Signals:
     logits = tf.constant(STUDENT) if student is None else student
-    return losses.Signals(tf.constant(LABELS), logits, tf.constant(TEACHER), config.temperature)
+    return losses.Signals(
+        tf.constant(LABELS), logits, tf.constant(TEACHER), config.temperature, config.hard_loss_weight
+    )
 
 
 def test_cross_entropy_by_hand() -> None:
@@ -46,6 +48,40 @@ def test_weights_of_samples_by_hand() -> None:
     logits = tf.constant([[0.0, math.log(3)], [0.0, math.log(3)]], tf.float64)
     found = losses.cross_entropy(tf.constant([0, 1]), logits, weights=tf.constant([3.0, 1.0], tf.float64))
     assert float(found) == pytest.approx((3 * math.log(4) + math.log(4 / 3)) / 2, abs=1e-12)
+
+
+def test_focal_loss_by_hand() -> None:
+    # p = 3/4 and 1/4, gamma 2: (1/4)**2 ln(4/3) and (3/4)**2 ln 4.
+    logits = tf.constant([[0.0, math.log(3)], [0.0, math.log(3)]], tf.float64)
+    found = losses.cross_entropy(tf.constant([1, 0]), logits, focal_gamma=2.0)
+    assert float(found) == pytest.approx((math.log(4 / 3) / 16 + 9 * math.log(4) / 16) / 2, abs=1e-12)
+
+
+def test_focal_loss_of_a_certain_answer_has_a_finite_gradient() -> None:
+    logits = tf.Variable([[-200.0, 200.0]])
+    for gamma in (0.5, 2.0):
+        with tf.GradientTape() as tape:
+            value = losses.cross_entropy(tf.constant([1]), logits, focal_gamma=gamma)
+        assert np.all(np.isfinite(tape.gradient(value, logits).numpy()))
+
+
+def test_schedule_by_hand() -> None:
+    assert losses.scheduled(4.0, None, 0.7) == 4.0
+    assert [losses.scheduled(4.0, 1.0, elapsed) for elapsed in (0.0, 0.5, 1.0)] == [4.0, 2.5, 1.0]
+
+
+def test_schedules_of_a_recipe() -> None:
+    config = Distill(hard_loss_weight=1.0, hard_loss_weight_end=0.2, temperature=8.0, temperature_end=2.0)
+    assert config.uses_teacher
+    end = config.at_end()
+    assert (end.temperature, end.hard_loss_weight, end.temperature_end, end.hard_loss_weight_end) == (
+        2,
+        0.2,
+        None,
+        None,
+    )
+    assert not Distill(hard_loss_weight=1.0).uses_teacher
+    assert Distill().at_end() == Distill()
 
 
 def test_kd_by_hand() -> None:
@@ -166,7 +202,7 @@ def test_extreme_logits_give_a_finite_loss_and_gradient(name: str) -> None:
     teacher = tf.constant([[80.0, -80.0, 0.0], [0.0, 0.0, 0.0]], tf.float32)
     student = tf.Variable([[-80.0, 80.0, 0.0], [0.0, 0.0, 0.0]], dtype=tf.float32)
     with tf.GradientTape() as tape:
-        value = losses.objective(config).function(losses.Signals(tf.constant([0, 1]), student, teacher, 1.0))
+        value = losses.objective(config).function(losses.Signals(tf.constant([0, 1]), student, teacher, 1.0, 0.0))
     assert np.isfinite(float(value))
     assert np.all(np.isfinite(tape.gradient(value, student).numpy()))
 

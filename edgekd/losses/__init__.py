@@ -6,7 +6,18 @@ the entry point ``edgekd.losses``.
 """
 
 from edgekd.losses.logits import cross_entropy, dist, dkd, kd, kd_standardized
-from edgekd.losses.terms import LOSSES, Pair, Signals, Term, check, feature_losses, objective, on_logits
+from edgekd.losses.terms import (
+    LOSSES,
+    Pair,
+    Signals,
+    Term,
+    check,
+    feature_losses,
+    objective,
+    on_labels,
+    on_logits,
+    scheduled,
+)
 
 __all__ = [
     "LOSSES",
@@ -21,5 +32,7 @@ __all__ = [
     "kd",
     "kd_standardized",
     "objective",
+    "on_labels",
     "on_logits",
+    "scheduled",
 ]

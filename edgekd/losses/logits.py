@@ -18,22 +18,33 @@ _MASKED = -1e9
 
 
 def cross_entropy(
-    labels: Tensor, logits: Tensor, label_smoothing: float = 0.0, weights: Tensor | float = 1.0
+    labels: Tensor,
+    logits: Tensor,
+    label_smoothing: float = 0.0,
+    weights: Tensor | float = 1.0,
+    focal_gamma: float = 0.0,
 ) -> Tensor:
     """Mean cross-entropy of integer labels, each sample times its weight.
 
-    ``-sum_k y_k log softmax(logits)_k`` with ``y = (1 - s) onehot(label) + s / K`` (Szegedy et al. 2016, section 7).
+    ``-(1 - p)**gamma sum_k y_k log softmax(logits)_k`` with ``y = (1 - s) onehot(label) + s / K`` (Szegedy et al. 2016,
+    section 7) and ``p`` the probability of the label (focal loss, Lin et al. 2017, eq. 4).
 
     Args:
         labels: integers, shape ``(n,)``.
         logits: shape ``(n, K)``.
         label_smoothing: ``s`` in [0, 1).
         weights: of the samples, shape ``(n,)``.
+        focal_gamma: ``gamma``, at least 0.
     """
     num_classes = logits.shape[-1]
-    targets = tf.one_hot(labels, num_classes, dtype=logits.dtype)
-    targets = targets * (1.0 - label_smoothing) + label_smoothing / num_classes
-    return -tf.reduce_mean(weights * tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1))
+    truth = tf.one_hot(labels, num_classes, dtype=logits.dtype)
+    targets = truth * (1.0 - label_smoothing) + label_smoothing / num_classes
+    log_probs = tf.nn.log_softmax(logits)
+    if focal_gamma:
+        # 1 - p is at least the float's grain: the power has no gradient at zero.
+        missing = 1.0 - tf.exp(tf.reduce_sum(truth * log_probs, axis=-1))
+        weights = weights * tf.maximum(missing, _EPSILON) ** focal_gamma
+    return -tf.reduce_mean(weights * tf.reduce_sum(targets * log_probs, axis=-1))
 
 
 def kd(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 from edgekd._keras import tf, tf_keras
 from edgekd.errors import RecipeError
 from edgekd.losses import features, logits
-from edgekd.recipe import Distill
+from edgekd.recipe import Distill, Training
 from edgekd.registry import Registry
 
 Tensor = Any
@@ -24,7 +24,8 @@ class Signals:
         labels: integers, shape ``(n,)``.
         logits: the student's, shape ``(n, K)``.
         teacher_logits: shape ``(n, K)``.
-        temperature: ``T`` > 0.
+        temperature: ``T`` > 0, of this step.
+        hard_loss_weight: share of the loss on the labels, of this step.
         weights: of the samples in the losses on labels, shape ``(n,)``.
         features: the student's feature maps, each ``(n, h, w, c)``; of the pairs that the losses compare.
         teacher_features: the teacher's, in the same order.
@@ -33,7 +34,8 @@ class Signals:
     labels: Tensor
     logits: Tensor
     teacher_logits: Tensor
-    temperature: Tensor
+    temperature: Tensor | float
+    hard_loss_weight: Tensor | float
     weights: Tensor | float = 1.0
     features: Sequence[Tensor] = ()
     teacher_features: Sequence[Tensor] = ()
@@ -108,17 +110,26 @@ def check(config: Distill) -> None:
         )
 
 
-def objective(config: Distill, pairs: Sequence[Pair] = ()) -> Term:
-    """``w * cross_entropy(labels, student) + (1 - w) * sum of weight * loss``, with ``w = hard_loss_weight``."""
-    parts = [(weight, LOSSES[name](config, pairs)) for name, weight in config.loss.items()]
-    smoothing = config.training.label_smoothing
+def scheduled(start: float, end: float | None, elapsed: Tensor) -> Tensor | float:
+    """A value that goes linearly from ``start`` to ``end`` as ``elapsed`` goes from 0 to 1; without an end it stays."""
+    return start if end is None else start + (end - start) * elapsed
 
-    def total(signals: Signals) -> Tensor:
-        hard = logits.cross_entropy(signals.labels, signals.logits, smoothing, signals.weights)
-        if config.hard_loss_weight == 1.0:
+
+def on_labels(training: Training, labels: Tensor, student_logits: Tensor, weights: Tensor | float = 1.0) -> Tensor:
+    """The loss on the labels that a recipe's training asks for."""
+    return logits.cross_entropy(labels, student_logits, training.label_smoothing, weights, training.focal_gamma)
+
+
+def objective(config: Distill, pairs: Sequence[Pair] = ()) -> Term:
+    """``w * on_labels + (1 - w) * sum of weight * loss``, with ``w = hard_loss_weight``."""
+    parts = [(weight, LOSSES[name](config, pairs)) for name, weight in config.loss.items()]
+
+    def total(see: Signals) -> Tensor:
+        hard = on_labels(config.training, see.labels, see.logits, see.weights)
+        if not config.uses_teacher:
             return hard
-        soft = [weight * part.function(signals) for weight, part in parts]
-        return config.hard_loss_weight * hard + (1.0 - config.hard_loss_weight) * tf.add_n(soft)
+        soft = [weight * part.function(see) for weight, part in parts]
+        return see.hard_loss_weight * hard + (1.0 - see.hard_loss_weight) * tf.add_n(soft)
 
     return Term(total, [adapter for _, part in parts for adapter in part.adapters])
 

@@ -100,9 +100,8 @@ def distill(
 
 def on_labels(model: Any, config: Distill) -> Learner:
     """The student alone."""
-    smoothing = config.training.label_smoothing
     return Learner.alone(
-        model, lambda batch, logits: losses.cross_entropy(batch.labels, logits, smoothing, batch.weights)
+        model, lambda batch, logits: losses.on_labels(config.training, batch.labels, logits, batch.weights)
     )
 
 
@@ -112,8 +111,16 @@ def on_stored_logits(model: Any, config: Distill) -> Learner:
     return Learner.alone(
         model,
         lambda batch, logits: total(
-            losses.Signals(batch.labels, logits, batch.soft_targets, config.temperature, batch.weights)
+            losses.Signals(batch.labels, logits, batch.soft_targets, *_course(config, batch), batch.weights)
         ),
+    )
+
+
+def _course(config: Distill, batch: Batch) -> tuple[Any, Any]:
+    """Temperature and weight of the loss on the labels, at this step."""
+    return (
+        losses.scheduled(config.temperature, config.temperature_end, batch.elapsed),
+        losses.scheduled(config.hard_loss_weight, config.hard_loss_weight_end, batch.elapsed),
     )
 
 
@@ -128,16 +135,17 @@ def beside_teacher(model: Any, teacher: Any, config: Distill) -> tuple[Learner, 
     def loss(pixels: Any, batch: Batch) -> Any:
         logits, features = student_view(pixels, True)
         teacher_logits, teacher_features = teacher_view(pixels, mutual)
+        temperature, weight = _course(config, batch)
         see = losses.Signals(
-            batch.labels, logits, teacher_logits, config.temperature, batch.weights, features, teacher_features
+            batch.labels, logits, teacher_logits, temperature, weight, batch.weights, features, teacher_features
         )
         value = term.function(see)
         if not mutual:
             return value
         # Each learns from the labels and from the other's answer (Zhang et al. 2018, eq. 7); the losses stop the
         # gradient at whoever is the teacher, so that one sum moves both.
-        hard = losses.cross_entropy(batch.labels, teacher_logits, config.training.label_smoothing, batch.weights)
-        return value + hard + losses.kd(logits, teacher_logits, config.temperature)
+        hard = losses.on_labels(config.training, batch.labels, teacher_logits, batch.weights)
+        return value + hard + losses.kd(logits, teacher_logits, temperature)
 
     adapters = [variable for adapter in term.adapters for variable in adapter.trainable_variables]
     variables = [*model.trainable_variables, *adapters, *(teacher.trainable_variables if mutual else [])]

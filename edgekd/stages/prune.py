@@ -45,8 +45,8 @@ def prune(
         student: to be pruned.
         config: how far and how fast.
         out_dir: where ``model/`` (Keras) goes.
-        distillation: losses and views. Losses on feature maps are left out, as tfmot wraps the layers that they read;
-            where there are no others, ``kd`` takes their place.
+        distillation: losses and views, with what its schedules end at. Losses on feature maps are left out, as tfmot
+            wraps the layers that they read; where there are no others, ``kd`` takes their place.
         seed: of order and views.
         work: folder of the checkpoint.
         progress: where the task is shown.
@@ -67,11 +67,14 @@ def prune(
         frequency=min(config.frequency, max(1, end_step)),
     )
     model = _wrap(_keras.load_model(student.path / "model"), tfmot, schedule)
-    total = losses.objective(losses.on_logits(distillation)).function
+    loss = losses.on_logits(distillation.at_end())
+    total = losses.objective(loss).function
     learner = Learner.alone(
         model,
         lambda batch, logits: total(
-            losses.Signals(batch.labels, logits, batch.soft_targets, distillation.temperature, batch.weights)
+            losses.Signals(
+                batch.labels, logits, batch.soft_targets, loss.temperature, loss.hard_loss_weight, batch.weights
+            )
         ),
     )
     history = fit(

@@ -32,10 +32,9 @@ def teacher(data: Artifact, config: Teacher, out_dir: Path, *, seed: int, work: 
         num_classes=dataset.num_classes,
         weights=config.weights,
     )
-    smoothing = config.training.label_smoothing
     history = fit(
         Learner.alone(
-            model, lambda batch, logits: losses.cross_entropy(batch.labels, logits, smoothing, batch.weights)
+            model, lambda batch, logits: losses.on_labels(config.training, batch.labels, logits, batch.weights)
         ),
         dataset,
         training=config.training,
