@@ -113,7 +113,11 @@ class Distill:
     ``kd`` is T**2 * KL(softmax(teacher / T) || softmax(student / T)) with T = temperature (Hinton et al. 2015).
     """
 
-    student: str = option("mobilenet_v2", "architecture by name: mobilenet_v2")
+    student: str = option(
+        "mobilenet_v2",
+        "architecture by name: mobilenet_v2, mobilenet_v1, mobilenet_v3_small (minimalistic), resnet8, ds_cnn, or one "
+        "that another package registers",
+    )
     width_multiplier: float = option(
         0.35, "width of every layer against the published architecture", above=0, maximum=2
     )

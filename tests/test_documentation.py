@@ -199,6 +199,14 @@ def test_every_loss_is_in_the_table() -> None:
     assert sorted(names) == sorted(LOSSES.names())
 
 
+def test_every_student_is_named() -> None:
+    from edgekd.models import STUDENTS
+
+    listed = re.search(r"Students by name.*?:(.*?)\.\n", section("How it works"), re.S)
+    assert listed is not None
+    assert sorted(re.findall(r"`(\w+)`", listed[1])) == sorted(STUDENTS.names())
+
+
 def test_medmnist_names_are_those_supported() -> None:
     listed, refused = re.search(r"MedMNIST v2 by name: (.*?)\. .*?\((.*?)\)", section("Recipes"), re.S).groups()  # type: ignore[union-attr]
     supported = {name for name, entry in TABLE.items() if entry.task in SUPPORTED_TASKS}

@@ -12,7 +12,7 @@ import pytest
 
 from edgekd import _keras, tflite
 from edgekd._keras import tf_keras
-from edgekd._litert import open_interpreter
+from edgekd._litert import open_interpreter, predict_probs
 from edgekd.errors import ModelError
 from edgekd.models import STUDENTS, TEACHERS, build_student, build_teacher
 
@@ -26,12 +26,20 @@ def student(width: float = 0.35, size: int = 32, classes: int = 3) -> Any:
     return build_student("mobilenet_v2", image_size=size, num_classes=classes, width_multiplier=width)
 
 
+def other_student(name: str, width: float = 0.5) -> Any:
+    return build_student(name, image_size=32, num_classes=3, width_multiplier=width)
+
+
 def teacher(name: str = "resnet_small", size: int = 32, classes: int = 3, weights: str = "none") -> Any:
     return build_teacher(name, image_size=size, num_classes=classes, weights=weights)
 
 
 MODELS: dict[str, Callable[[], Any]] = {
     "mobilenet_v2": student,
+    **{
+        name: functools.partial(other_student, name)
+        for name in ("mobilenet_v1", "mobilenet_v3_small", "resnet8", "ds_cnn")
+    },
     "resnet_small": teacher,
     "resnet50": lambda: teacher("resnet50"),
 }
@@ -97,7 +105,7 @@ def test_a_model_does_not_depend_on_what_was_built_before(name: str) -> None:
 def test_pixels_are_normalised(name: str) -> None:
     """Teachers see x / 127.5 - 1. Students see (x - 128) / 128, which INT8 holds exactly."""
     model, pixels = built(name), np.array([0.0, 127.5, 128.0, 255.0], np.float32)
-    if name.startswith("mobilenet"):
+    if name in STUDENTS:
         found, expected = model.get_layer("normalise")(model.get_layer("centre")(pixels)), (pixels - 128) / 128
     else:
         found, expected = model.get_layer("normalise")(pixels), pixels / 127.5 - 1
@@ -148,7 +156,7 @@ def test_the_image_is_halved_five_times(size: int, side: int) -> None:
 
 
 def test_unknown_student_names_the_nearest() -> None:
-    assert list(STUDENTS) == ["mobilenet_v2"]
+    assert list(STUDENTS) == ["ds_cnn", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet8"]
     with pytest.raises(ModelError, match=r'^unknown student "mobilenetv2"; did you mean "mobilenet_v2"\?$'):
         build_student("mobilenetv2", image_size=32, num_classes=2, width_multiplier=1)
 
@@ -289,3 +297,30 @@ def test_a_failed_download_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
 def test_resnet_small_has_no_weights_to_load() -> None:
     with pytest.raises(ModelError, match=r'weights = "imagenet": resnet_small has none to load; allowed: none'):
         teacher(weights="imagenet")
+
+
+# By hand, batch normalisation 4 a channel, head 3 classes. ResNet-8: stem 432 + 64; block 0 twice 2,304 + 64; block 1
+# 4,608 + 9,216 + 2 * 128 + shortcut 544; block 2 18,432 + 36,864 + 2 * 256 + shortcut 2,112; head 195. DS-CNN: stem
+# 1,728 + 256; four times 576 + 256 + 4,096 + 256; head 195. MobileNet: 3,228,864 (Keras, without top) and 3,075.
+@pytest.mark.parametrize(("name", "count"), [("resnet8", 77_971), ("ds_cnn", 22_915), ("mobilenet_v1", 3_231_939)])
+def test_small_students_have_the_parameters_of_their_papers(name: str, count: int) -> None:
+    assert other_student(name, width=1.0).count_params() == count
+
+
+@pytest.mark.parametrize("name", ["resnet8", "ds_cnn"])
+def test_width_gives_channels_in_eights(name: str) -> None:
+    layers = [layer for layer in other_student(name, width=0.35).layers if isinstance(layer, tf_keras.layers.Conv2D)]
+    assert all(layer.output.shape[-1] % 8 == 0 for layer in layers)
+    assert min(layer.output.shape[-1] for layer in layers) == {"resnet8": 8, "ds_cnn": 24}[name]
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v3_small", "resnet8", "ds_cnn"])
+def test_every_student_converts_to_int8_and_agrees_with_its_float_form(name: str) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
+    model = other_student(name)
+    for _ in range(20):  # statistics of the images, so that the logits vary
+        model(np.float32(images), training=True)
+    frozen = tflite.freeze(model)
+    found = predict_probs(tflite.convert(frozen, "int8", images), images)
+    expected = predict_probs(tflite.convert(frozen, "fp32"), images)
+    np.testing.assert_allclose(found, expected, atol=0.05)

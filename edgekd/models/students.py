@@ -39,14 +39,94 @@ def build_student(name: str, *, image_size: int, num_classes: int, width_multipl
 @STUDENTS.register("mobilenet_v2")
 def mobilenet_v2(image_size: int, num_classes: int, width_multiplier: float) -> Any:
     """MobileNetV2 (Sandler et al. 2018) of any width, without pretrained weights."""
+    pixels, scaled = _normalised(image_size)
+    backbone = tf_keras.applications.MobileNetV2(
+        input_tensor=scaled, alpha=width_multiplier, include_top=False, weights=None
+    )
+    return _classifier(pixels, backbone.output, num_classes, "mobilenet_v2")
+
+
+@STUDENTS.register("mobilenet_v1")
+def mobilenet_v1(image_size: int, num_classes: int, width_multiplier: float) -> Any:
+    """MobileNet (Howard et al. 2017) of any width, without pretrained weights."""
+    pixels, scaled = _normalised(image_size)
+    backbone = tf_keras.applications.MobileNet(
+        input_tensor=scaled, alpha=width_multiplier, include_top=False, weights=None
+    )
+    return _classifier(pixels, backbone.output, num_classes, "mobilenet_v1")
+
+
+@STUDENTS.register("mobilenet_v3_small")
+def mobilenet_v3_small(image_size: int, num_classes: int, width_multiplier: float) -> Any:
+    """MobileNetV3-Small (Howard et al. 2019) in its minimalistic form: 3x3 kernels, ReLU, no squeeze and excite.
+
+    That form has nothing that INT8 kernels are slow or inexact at.
+    """
+    pixels, scaled = _normalised(image_size)
+    backbone = tf_keras.applications.MobileNetV3Small(
+        input_tensor=scaled,
+        alpha=width_multiplier,
+        minimalistic=True,
+        include_top=False,
+        weights=None,
+        include_preprocessing=False,
+    )
+    return _classifier(pixels, backbone.output, num_classes, "mobilenet_v3_small")
+
+
+@STUDENTS.register("resnet8")
+def resnet8(image_size: int, num_classes: int, width_multiplier: float) -> Any:
+    """ResNet-8, the image classifier of MLPerf Tiny (Banbury et al. 2021): three blocks of 16, 32 and 64 channels."""
+    layers = tf_keras.layers
+    pixels, x = _normalised(image_size)
+    first, *rest = (_channels(count, width_multiplier) for count in (16, 16, 32, 64))
+    x = layers.ReLU(name="stem_relu")(_conv_bn(x, first, 3, 1, "stem"))
+    for index, channels in enumerate(rest):
+        stride = 1 if index == 0 else 2
+        y = layers.ReLU(name=f"block{index}_relu1")(_conv_bn(x, channels, 3, stride, f"block{index}_1"))
+        y = _conv_bn(y, channels, 3, 1, f"block{index}_2")
+        shortcut = x if index == 0 else layers.Conv2D(channels, 1, strides=stride, name=f"block{index}_shortcut")(x)
+        x = layers.ReLU(name=f"block{index}_relu2")(layers.Add(name=f"block{index}_add")([shortcut, y]))
+    return _classifier(pixels, x, num_classes, "resnet8")
+
+
+@STUDENTS.register("ds_cnn")
+def ds_cnn(image_size: int, num_classes: int, width_multiplier: float) -> Any:
+    """A stem and four depthwise separable blocks of 64 channels, as DS-CNN-S (Zhang et al. 2017), for images."""
+    layers = tf_keras.layers
+    pixels, x = _normalised(image_size)
+    channels = _channels(64, width_multiplier)
+    x = layers.ReLU(name="stem_relu")(_conv_bn(x, channels, 3, 2, "stem"))
+    for index in range(4):
+        x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"block{index}_depthwise")(x)
+        x = layers.ReLU(name=f"block{index}_relu1")(layers.BatchNormalization(name=f"block{index}_depthwise_bn")(x))
+        x = layers.ReLU(name=f"block{index}_relu2")(_conv_bn(x, channels, 1, 1, f"block{index}_pointwise"))
+    return _classifier(pixels, x, num_classes, "ds_cnn")
+
+
+def _normalised(image_size: int) -> tuple[Any, Any]:
+    """Pixels, and pixels between -1 and 1."""
     pixels = tf_keras.Input((image_size, image_size, 3), name="pixels")
     # Two layers: in INT8 the whole-numbered offset is exact, and the scale goes into the first convolution. Scale first
     # and offset second would leave 171 of the 256 grey levels, and halves that each kernel rounds in its own way.
     centred = tf_keras.layers.Rescaling(1.0, offset=-128.0, name="centre")(pixels)
-    scaled = tf_keras.layers.Rescaling(1 / 128, name="normalise")(centred)
-    backbone = tf_keras.applications.MobileNetV2(
-        input_tensor=scaled, alpha=width_multiplier, include_top=False, weights=None
-    )
-    features = tf_keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
+    return pixels, tf_keras.layers.Rescaling(1 / 128, name="normalise")(centred)
+
+
+def _classifier(pixels: Any, feature_map: Any, num_classes: int, name: str) -> Any:
+    features = tf_keras.layers.GlobalAveragePooling2D(name="pool")(feature_map)
     logits = tf_keras.layers.Dense(num_classes, name="logits")(features)
-    return tf_keras.Model(pixels, logits, name="mobilenet_v2")
+    return tf_keras.Model(pixels, logits, name=name)
+
+
+def _conv_bn(x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
+    layers = tf_keras.layers
+    x = layers.Conv2D(
+        channels, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
+    )(x)
+    return layers.BatchNormalization(name=f"{name}_bn")(x)
+
+
+def _channels(count: int, width_multiplier: float) -> int:
+    """A multiple of 8, as kernels like them, and at least 8."""
+    return max(8, int(count * width_multiplier + 4) // 8 * 8)
