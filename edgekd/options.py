@@ -106,8 +106,9 @@ def _read_value(key: str, value: Any, kind: Any, rules: Mapping[str, Any]) -> An
         if isinstance(value, str) and rules.get("name_alone"):
             value = {value: 1.0}
         if not isinstance(value, Mapping):
-            wanted = "names" if element is str else "numbers"
-            raise RecipeError(f"{key} = {value!r}: a table of names and {wanted} is wanted")
+            wanted = f"a table of names and {'names' if element is str else 'numbers'}"
+            alone = "a name, or " if rules.get("name_alone") else ""
+            raise RecipeError(f"{key} = {value!r}: {alone}{wanted} is wanted")
         return {str(name): _read_value(f'{key}."{name}"', part, element, rules) for name, part in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)

@@ -242,3 +242,10 @@ def test_features_are_refused_where_logits_alone_are_stored(mode: str) -> None:
 def test_pruning_keeps_the_losses_on_logits() -> None:
     assert losses.on_logits(Distill(loss={"dkd": 2.0, "rkd": 1.0})).loss == {"dkd": 2.0}
     assert losses.on_logits(Distill(loss={"rkd": 1.0})).loss == {"kd": 1.0}
+
+
+@pytest.mark.parametrize("loss", [{}, {"kd": 0.0}])
+def test_no_loss_is_refused_where_the_teacher_has_a_share(loss: dict[str, float]) -> None:
+    with pytest.raises(RecipeError, match=r"a loss with a weight above 0 is wanted"):
+        losses.check(Distill(loss=loss))
+    losses.check(Distill(loss=loss, hard_loss_weight=1.0))

@@ -169,3 +169,14 @@ def test_values_of_the_command_line(text: str, value: object) -> None:
 def test_value_of_two_lines_is_refused() -> None:
     with pytest.raises(RecipeError, match="one line is wanted"):
         recipe.parse_value("1\nname = 2")
+
+
+def test_losses_are_a_name_or_a_table() -> None:
+    assert recipe.load("quickstart", {"distill.loss": "dkd"}).distill.loss == {"dkd": 1.0}
+    assert recipe.load("quickstart", {"distill.loss": {"kd": 1, "dist": 0.5}}).distill.loss == {"kd": 1.0, "dist": 0.5}
+    with pytest.raises(RecipeError, match=r"distill.loss = 3: a name, or a table of names and numbers is wanted"):
+        recipe.load("quickstart", {"distill.loss": 3})
+    with pytest.raises(RecipeError, match=r"distill.layer_pairs = 'a': a table of names and names is wanted"):
+        recipe.load("quickstart", {"distill.layer_pairs": "a"})
+    with pytest.raises(RecipeError, match=r'distill.loss."kd" = -1.0: allowed: at least 0'):
+        recipe.load("quickstart", {"distill.loss": {"kd": -1}})

@@ -98,10 +98,16 @@ def check(config: Distill) -> None:
     """Raise before anything is trained where a recipe asks for what cannot be.
 
     Raises:
-        RecipeError: an unknown loss, or one that compares features while only logits are stored.
+        RecipeError: an unknown loss, none at all where the teacher has a share, or one that compares features while
+            only logits are stored.
     """
     for name in config.loss:
         LOSSES[name]
+    if config.uses_teacher and not any(weight > 0 for weight in config.loss.values()):
+        raise RecipeError(
+            f"distill.loss = {dict(config.loss)}: a loss with a weight above 0 is wanted, as hard_loss_weight leaves it a "
+            "share; or set distill.hard_loss_weight = 1"
+        )
     needing = feature_losses(config)
     if needing and config.mode in ("stored", "self"):
         raise RecipeError(
