@@ -105,8 +105,8 @@ def check(config: Distill) -> None:
         LOSSES[name]
     if config.uses_teacher and not any(weight > 0 for weight in config.loss.values()):
         raise RecipeError(
-            f"distill.loss = {dict(config.loss)}: a loss with a weight above 0 is wanted, as hard_loss_weight leaves it a "
-            "share; or set distill.hard_loss_weight = 1"
+            f"distill.loss = {dict(config.loss)}: a loss with a weight above 0 is wanted, as hard_loss_weight leaves "
+            "it a share; or set distill.hard_loss_weight = 1"
         )
     needing = feature_losses(config)
     if needing and config.mode in ("stored", "self"):
