@@ -7,14 +7,12 @@ from typing import Any
 
 from edgekd._keras import tf_keras
 from edgekd.errors import ModelError
+from edgekd.models.layers import conv_bn, with_momentum
 from edgekd.registry import Registry
 
 StudentBuilder = Callable[[int, int, float], Any]
 
 STUDENTS: Registry[StudentBuilder] = Registry("student", "edgekd.students", ModelError)
-
-# Keras applications use 0.999. After a thousand steps such an average has not arrived, and evaluation is at chance.
-BATCH_NORM_MOMENTUM = 0.9
 
 
 def build_student(name: str, *, image_size: int, num_classes: int, width_multiplier: float) -> Any:
@@ -29,11 +27,7 @@ def build_student(name: str, *, image_size: int, num_classes: int, width_multipl
     Raises:
         ModelError: unknown name.
     """
-    model = STUDENTS[name](image_size, num_classes, width_multiplier)
-    for layer in model.layers:
-        if isinstance(layer, tf_keras.layers.BatchNormalization):
-            layer.momentum = BATCH_NORM_MOMENTUM
-    return model
+    return with_momentum(STUDENTS[name](image_size, num_classes, width_multiplier))
 
 
 @STUDENTS.register("mobilenet_v2")
@@ -80,11 +74,11 @@ def resnet8(image_size: int, num_classes: int, width_multiplier: float) -> Any:
     layers = tf_keras.layers
     pixels, x = _normalised(image_size)
     first, *rest = (_channels(count, width_multiplier) for count in (16, 16, 32, 64))
-    x = layers.ReLU(name="stem_relu")(_conv_bn(x, first, 3, 1, "stem"))
+    x = layers.ReLU(name="stem_relu")(conv_bn(x, first, 3, 1, "stem"))
     for index, channels in enumerate(rest):
         stride = 1 if index == 0 else 2
-        y = layers.ReLU(name=f"block{index}_relu1")(_conv_bn(x, channels, 3, stride, f"block{index}_1"))
-        y = _conv_bn(y, channels, 3, 1, f"block{index}_2")
+        y = layers.ReLU(name=f"block{index}_relu1")(conv_bn(x, channels, 3, stride, f"block{index}_1"))
+        y = conv_bn(y, channels, 3, 1, f"block{index}_2")
         shortcut = x if index == 0 else layers.Conv2D(channels, 1, strides=stride, name=f"block{index}_shortcut")(x)
         x = layers.ReLU(name=f"block{index}_relu2")(layers.Add(name=f"block{index}_add")([shortcut, y]))
     return _classifier(pixels, x, num_classes, "resnet8")
@@ -96,11 +90,11 @@ def ds_cnn(image_size: int, num_classes: int, width_multiplier: float) -> Any:
     layers = tf_keras.layers
     pixels, x = _normalised(image_size)
     channels = _channels(64, width_multiplier)
-    x = layers.ReLU(name="stem_relu")(_conv_bn(x, channels, 3, 2, "stem"))
+    x = layers.ReLU(name="stem_relu")(conv_bn(x, channels, 3, 2, "stem"))
     for index in range(4):
         x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"block{index}_depthwise")(x)
         x = layers.ReLU(name=f"block{index}_relu1")(layers.BatchNormalization(name=f"block{index}_depthwise_bn")(x))
-        x = layers.ReLU(name=f"block{index}_relu2")(_conv_bn(x, channels, 1, 1, f"block{index}_pointwise"))
+        x = layers.ReLU(name=f"block{index}_relu2")(conv_bn(x, channels, 1, 1, f"block{index}_pointwise"))
     return _classifier(pixels, x, num_classes, "ds_cnn")
 
 
@@ -117,14 +111,6 @@ def _classifier(pixels: Any, feature_map: Any, num_classes: int, name: str) -> A
     features = tf_keras.layers.GlobalAveragePooling2D(name="pool")(feature_map)
     logits = tf_keras.layers.Dense(num_classes, name="logits")(features)
     return tf_keras.Model(pixels, logits, name=name)
-
-
-def _conv_bn(x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
-    layers = tf_keras.layers
-    x = layers.Conv2D(
-        channels, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
-    )(x)
-    return layers.BatchNormalization(name=f"{name}_bn")(x)
 
 
 def _channels(count: int, width_multiplier: float) -> int:

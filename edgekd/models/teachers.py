@@ -9,13 +9,12 @@ from typing import Any
 
 from edgekd._keras import tf_keras
 from edgekd.errors import ModelError
+from edgekd.models.layers import conv_bn, with_momentum
 from edgekd.registry import Registry
 
 TeacherBuilder = Callable[[int, int, str], Any]
 
 TEACHERS: Registry[TeacherBuilder] = Registry("teacher", "edgekd.teachers", ModelError)
-
-BATCH_NORM_MOMENTUM = 0.9
 
 
 def build_teacher(name: str, *, image_size: int, num_classes: int, weights: str) -> Any:
@@ -30,11 +29,7 @@ def build_teacher(name: str, *, image_size: int, num_classes: int, weights: str)
     Raises:
         ModelError: unknown name; weights that are not there, do not fit, or cannot be downloaded.
     """
-    model = TEACHERS[name](image_size, num_classes, weights)
-    for layer in model.layers:
-        if isinstance(layer, tf_keras.layers.BatchNormalization):
-            layer.momentum = BATCH_NORM_MOMENTUM
-    return model
+    return with_momentum(TEACHERS[name](image_size, num_classes, weights))
 
 
 def check_weights(weights: str) -> None:
@@ -117,7 +112,7 @@ def resnet_small(image_size: int, num_classes: int, weights: str) -> Any:
     layers = tf_keras.layers
     pixels = tf_keras.Input((image_size, image_size, 3), name="pixels")
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(pixels)
-    x = _conv_bn(x, 32, 3, 2 if image_size > 40 else 1, "stem")
+    x = conv_bn(x, 32, 3, 2 if image_size > 40 else 1, "stem")
     x = layers.ReLU(name="stem_relu")(x)
     for stage, channels in enumerate((32, 64, 128)):
         for block in range(2):
@@ -129,16 +124,8 @@ def resnet_small(image_size: int, num_classes: int, weights: str) -> Any:
 
 def _basic_block(x: Any, channels: int, stride: int, name: str) -> Any:
     layers = tf_keras.layers
-    y = layers.ReLU(name=f"{name}_relu1")(_conv_bn(x, channels, 3, stride, f"{name}_1"))
-    y = _conv_bn(y, channels, 3, 1, f"{name}_2")
+    y = layers.ReLU(name=f"{name}_relu1")(conv_bn(x, channels, 3, stride, f"{name}_1"))
+    y = conv_bn(y, channels, 3, 1, f"{name}_2")
     if stride != 1 or x.shape[-1] != channels:
-        x = _conv_bn(x, channels, 1, stride, f"{name}_shortcut")
+        x = conv_bn(x, channels, 1, stride, f"{name}_shortcut")
     return layers.ReLU(name=f"{name}_relu2")(layers.Add(name=f"{name}_add")([x, y]))
-
-
-def _conv_bn(x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
-    layers = tf_keras.layers
-    x = layers.Conv2D(
-        channels, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv"
-    )(x)
-    return layers.BatchNormalization(name=f"{name}_bn")(x)

@@ -19,10 +19,9 @@ from edgekd.progress import Progress
 from edgekd.recipe import Distill
 from edgekd.step import Batch, Learner
 from edgekd.training import evaluate, fit, make_predict
+from edgekd.views import LOGITS_FILE
 
 logger = logging.getLogger("edgekd")
-
-LOGITS_FILE = "logits.npy"
 
 
 def distill(

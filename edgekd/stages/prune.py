@@ -15,8 +15,8 @@ from edgekd.progress import Progress
 from edgekd.recipe import Distill, Prune
 from edgekd.step import Learner
 from edgekd.training import Hooks, evaluate, fit, make_predict
+from edgekd.views import LOGITS_FILE
 
-LOGITS_FILE = "logits.npy"
 TOLERANCE = 0.01
 
 

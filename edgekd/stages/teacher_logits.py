@@ -12,9 +12,8 @@ from edgekd.artifact import Artifact
 from edgekd.data import Dataset
 from edgekd.progress import Progress
 from edgekd.recipe import Views
-from edgekd.views import render, view_parameters
+from edgekd.views import LOGITS_FILE, render, view_parameters
 
-LOGITS_FILE = "logits.npy"
 BATCH_SIZE = 256
 
 
