@@ -50,7 +50,7 @@ def made_split(count: int, image_size: int) -> Split:
     """Noise: the cost of a step does not depend on what is in the pictures."""
     generator = np.random.default_rng(SEED)
     images = generator.integers(0, 256, (count, image_size, image_size, 3), dtype=np.uint8)
-    return Split(images, generator.integers(0, NUM_CLASSES, count))
+    return Split(images, generator.integers(0, NUM_CLASSES, count), NUM_CLASSES)
 
 
 def timed(

@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     Attributes:
         images: uint8, shape ``(n, h, w, c)``.
         transforms, contrast, brightness: of :class:`~edgekd.views.ViewParameters`.
-        labels: integers, shape ``(n,)``.
+        targets: a row of shares of the classes for each sample, float32, shape ``(n, K)``.
         weights: of the samples in the losses on labels, float32, shape ``(n,)``.
         soft_targets: the teacher's logits stored for these views, float32, shape ``(n, K)``; zeros where none are.
         elapsed: share of the training that is behind, in [0, 1).
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     transforms: Any
     contrast: Any
     brightness: Any
-    labels: Any
+    targets: Any
     weights: Any
     soft_targets: Any
     elapsed: Any
@@ -79,8 +79,8 @@ def make_batch(
 ) -> Batch:
     """Gather what a step takes; ``class_weights`` has shape ``(K,)``."""
     parameters: ViewParameters = view_parameters(views, seed, indices, view, split.images.shape[1])
-    labels = split.labels[indices]
-    soft = np.zeros((len(indices), len(class_weights)), np.float32)
+    targets = split.targets(indices)
+    soft = np.zeros_like(targets)
     if soft_targets is not None:
         soft = soft_targets[view, indices].astype(np.float32)
     return Batch(
@@ -88,8 +88,8 @@ def make_batch(
         parameters.transforms,
         parameters.contrast,
         parameters.brightness,
-        labels,
-        class_weights[labels],
+        targets,
+        targets @ class_weights,
         soft,
         np.float32(elapsed),
     )

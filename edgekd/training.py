@@ -167,7 +167,7 @@ def make_predict(model: Any, batch_size: int = 256) -> Predict:
 def evaluate(predict: Predict, split: Split) -> dict[str, float]:
     """Cross-entropy, top-1 and AUC of a Keras model: ``{"loss", "top1", "auc"}``. Chooses epochs; never reported."""
     logits = predict(split.images)
-    loss = float(losses.cross_entropy(tf.constant(split.labels), tf.constant(logits)))
+    loss = float(losses.cross_entropy(tf.constant(split.targets()), tf.constant(logits)))
     probs = tf.nn.softmax(logits.astype(np.float64)).numpy()
     return {"loss": loss, "top1": metrics.top1(probs, split.labels), "auc": metrics.auc(probs, split.labels)}
 

@@ -13,6 +13,7 @@ from edgekd.recipe import Distill
 
 RANDOM = np.random.default_rng(3)
 LABELS = RANDOM.integers(0, 5, 8)
+TARGETS = np.eye(5)[LABELS]
 STUDENT = RANDOM.normal(0, 2, (8, 5))
 TEACHER = RANDOM.normal(0, 3, (8, 5))
 
@@ -22,10 +23,14 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
+def one_hot(*labels: int, num_classes: int = 2) -> tf.Tensor:
+    return tf.constant(np.eye(num_classes)[list(labels)])
+
+
 def see(config: Distill, student: object = None) -> losses.Signals:
     logits = tf.constant(STUDENT) if student is None else student
     return losses.Signals(
-        tf.constant(LABELS), logits, tf.constant(TEACHER), config.temperature, config.hard_loss_weight
+        tf.constant(TARGETS), logits, tf.constant(TEACHER), config.temperature, config.hard_loss_weight
     )
 
 
@@ -33,27 +38,27 @@ def test_cross_entropy_by_hand() -> None:
     # softmax(0, ln 3) = (1/4, 3/4): -ln(3/4) for class 1, -ln(1/4) for class 0; their mean.
     logits = tf.constant([[0.0, math.log(3)], [0.0, math.log(3)]], tf.float64)
     expected = -(math.log(3 / 4) + math.log(1 / 4)) / 2
-    assert float(losses.cross_entropy(tf.constant([1, 0]), logits)) == pytest.approx(expected, abs=1e-12)
+    assert float(losses.cross_entropy(one_hot(1, 0), logits)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_label_smoothing_by_hand() -> None:
     # s = 0.2, K = 2: targets (0.1, 0.9) for class 1; -(0.1 ln 1/4 + 0.9 ln 3/4).
     logits = tf.constant([[0.0, math.log(3)]], tf.float64)
     expected = -(0.1 * math.log(1 / 4) + 0.9 * math.log(3 / 4))
-    assert float(losses.cross_entropy(tf.constant([1]), logits, 0.2)) == pytest.approx(expected, abs=1e-12)
+    assert float(losses.cross_entropy(one_hot(1), logits, 0.2)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_weights_of_samples_by_hand() -> None:
     # Losses ln 4 and ln(4/3) times 3 and 1, over two samples.
     logits = tf.constant([[0.0, math.log(3)], [0.0, math.log(3)]], tf.float64)
-    found = losses.cross_entropy(tf.constant([0, 1]), logits, weights=tf.constant([3.0, 1.0], tf.float64))
+    found = losses.cross_entropy(one_hot(0, 1), logits, weights=tf.constant([3.0, 1.0], tf.float64))
     assert float(found) == pytest.approx((3 * math.log(4) + math.log(4 / 3)) / 2, abs=1e-12)
 
 
 def test_focal_loss_by_hand() -> None:
     # p = 3/4 and 1/4, gamma 2: (1/4)**2 ln(4/3) and (3/4)**2 ln 4.
     logits = tf.constant([[0.0, math.log(3)], [0.0, math.log(3)]], tf.float64)
-    found = losses.cross_entropy(tf.constant([1, 0]), logits, focal_gamma=2.0)
+    found = losses.cross_entropy(one_hot(1, 0), logits, focal_gamma=2.0)
     assert float(found) == pytest.approx((math.log(4 / 3) / 16 + 9 * math.log(4) / 16) / 2, abs=1e-12)
 
 
@@ -61,8 +66,21 @@ def test_focal_loss_of_a_certain_answer_has_a_finite_gradient() -> None:
     logits = tf.Variable([[-200.0, 200.0]])
     for gamma in (0.5, 2.0):
         with tf.GradientTape() as tape:
-            value = losses.cross_entropy(tf.constant([1]), logits, focal_gamma=gamma)
+            value = losses.cross_entropy(one_hot(1), logits, focal_gamma=gamma)
         assert np.all(np.isfinite(tape.gradient(value, logits).numpy()))
+
+
+def test_mixed_targets_by_hand() -> None:
+    # Half and half over (1/4, 3/4): 1/2 ln 4 + 1/2 ln(4/3). Cross-entropy is linear in the targets.
+    logits = tf.constant([[0.0, math.log(3)]], tf.float64)
+    found = float(losses.cross_entropy(tf.constant([[0.5, 0.5]], tf.float64), logits))
+    assert found == pytest.approx((math.log(4) + math.log(4 / 3)) / 2, abs=1e-12)
+
+
+def test_the_true_class_of_a_mixed_sample_is_that_of_the_larger_share() -> None:
+    logits = tf.constant(TEACHER), tf.constant(STUDENT)
+    mixed = 0.7 * TARGETS + 0.3 * np.roll(TARGETS, 1, axis=1)
+    assert float(losses.dkd(tf.constant(mixed), *logits, 2.0)) == float(losses.dkd(tf.constant(TARGETS), *logits, 2.0))
 
 
 def test_schedule_by_hand() -> None:
@@ -125,7 +143,7 @@ def test_dkd_by_hand() -> None:
     student = tf.constant(np.log([[0.25, 0.25, 0.5]]))
     tckd = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
     nckd = 0.5 * math.log(3 / 2) + 0.5 * math.log(3 / 4)
-    found = float(losses.dkd(tf.constant([0]), teacher, student, 1.0, 1.0, 8.0))
+    found = float(losses.dkd(one_hot(0, num_classes=3), teacher, student, 1.0, 1.0, 8.0))
     assert found == pytest.approx(tckd + 8 * nckd, abs=1e-12)
 
 
@@ -134,13 +152,17 @@ def test_dkd_with_the_right_weights_is_kd(sample: int) -> None:
     """KD = TCKD + (1 - p_y) NCKD (Zhao et al. 2022, eq. 5)."""
     label, teacher, student = LABELS[[sample]], TEACHER[[sample]], STUDENT[[sample]]
     others = 1.0 - softmax(teacher / 2.0)[0, label[0]]
-    found = losses.dkd(tf.constant(label), tf.constant(teacher), tf.constant(student), 2.0, 1.0, others)
+    found = losses.dkd(tf.constant(np.eye(5)[label]), tf.constant(teacher), tf.constant(student), 2.0, 1.0, others)
     assert float(found) == pytest.approx(float(losses.kd(tf.constant(teacher), tf.constant(student), 2.0)), rel=1e-9)
 
 
 def test_dkd_of_two_classes_has_no_other_classes() -> None:
-    labels, teacher, student = tf.constant(LABELS % 2), tf.constant(TEACHER[:, :2]), tf.constant(STUDENT[:, :2])
-    found = float(losses.dkd(labels, teacher, student, 2.0, 1.0, 1000.0))
+    targets, teacher, student = (
+        tf.constant(np.eye(2)[LABELS % 2]),
+        tf.constant(TEACHER[:, :2]),
+        tf.constant(STUDENT[:, :2]),
+    )
+    found = float(losses.dkd(targets, teacher, student, 2.0, 1.0, 1000.0))
     assert found == pytest.approx(float(losses.kd(teacher, student, 2.0)), rel=1e-9)
 
 
@@ -169,13 +191,13 @@ def test_objective_is_the_weighted_sum() -> None:
 
 def test_full_weight_on_the_labels_leaves_the_teacher_out() -> None:
     config = Distill(loss={}, hard_loss_weight=1.0)
-    hard = float(losses.cross_entropy(tf.constant(LABELS), tf.constant(STUDENT)))
+    hard = float(losses.cross_entropy(tf.constant(TARGETS), tf.constant(STUDENT)))
     assert float(losses.objective(config).function(see(config))) == hard
 
 
 def test_label_smoothing_as_a_loss_needs_no_teacher() -> None:
     config = Distill(loss={"label_smoothing": 1.0}, hard_loss_weight=0.0)
-    expected = float(losses.cross_entropy(tf.constant(LABELS), tf.constant(STUDENT), 0.1))
+    expected = float(losses.cross_entropy(tf.constant(TARGETS), tf.constant(STUDENT), 0.1))
     blind = dataclasses.replace(see(config), teacher_logits=None)
     assert float(losses.objective(config).function(blind)) == pytest.approx(expected, rel=1e-12)
 
@@ -202,7 +224,9 @@ def test_extreme_logits_give_a_finite_loss_and_gradient(name: str) -> None:
     teacher = tf.constant([[80.0, -80.0, 0.0], [0.0, 0.0, 0.0]], tf.float32)
     student = tf.Variable([[-80.0, 80.0, 0.0], [0.0, 0.0, 0.0]], dtype=tf.float32)
     with tf.GradientTape() as tape:
-        value = losses.objective(config).function(losses.Signals(tf.constant([0, 1]), student, teacher, 1.0, 0.0))
+        value = losses.objective(config).function(
+            losses.Signals(one_hot(0, 1, num_classes=3), student, teacher, 1.0, 0.0)
+        )
     assert np.isfinite(float(value))
     assert np.all(np.isfinite(tape.gradient(value, student).numpy()))
 

@@ -96,7 +96,7 @@ def test_gradient_against_finite_differences(name: str) -> None:
     def value(student: object) -> object:
         logits = tf.zeros((5, 2), tf.float64)
         return term.function(
-            losses.Signals(tf.zeros(5, tf.int64), logits, logits, 1.0, 0.0, 1.0, [student], [tf.constant(TEACHER)])
+            losses.Signals(tf.one_hot([0] * 5, 2), logits, logits, 1.0, 0.0, 1.0, [student], [tf.constant(TEACHER)])
         )
 
     student = tf.Variable(STUDENT)

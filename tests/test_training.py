@@ -31,7 +31,7 @@ def tiny_model(seed: int = 0):
 
 
 def objective(batch, logits):
-    return losses.cross_entropy(batch.labels, logits)
+    return losses.cross_entropy(batch.targets, logits)
 
 
 def run(model, dataset: Dataset, work: Path, objective=objective, **options):
@@ -149,7 +149,7 @@ def test_start_is_kept_where_nothing_improves(tiny_data: Artifact, tmp_path: Pat
         dataset,
         tmp_path / "second",
         training=Training(epochs=2, batch_size=8, learning_rate=0.05, warmup_epochs=0),
-        objective=lambda batch, logits: losses.cross_entropy(1 - batch.labels, logits),  # learns the opposite
+        objective=lambda batch, logits: losses.cross_entropy(1 - batch.targets, logits),  # learns the opposite
         keep_initial=True,
     )
     for expected, found in zip(before, model.get_weights(), strict=True):
@@ -177,7 +177,7 @@ def test_the_step_knows_how_much_of_the_training_is_behind(tiny_data: Artifact, 
         Dataset.open(tiny_data),
         tmp_path / "work",
         training=Training(epochs=2, batch_size=24, learning_rate=0.01),
-        objective=lambda batch, logits: 0.0 * losses.cross_entropy(batch.labels, logits) + batch.elapsed,
+        objective=lambda batch, logits: 0.0 * losses.cross_entropy(batch.targets, logits) + batch.elapsed,
     )
     # Two steps an epoch, four in all: 0 and 1/4, then 2/4 and 3/4.
     assert [row["loss"] for row in history] == [0.125, 0.625]
@@ -202,7 +202,7 @@ def test_companions_are_trained_and_come_back_from_the_checkpoint(tiny_data: Art
         companion.bias.assign([bias])
 
         def loss(pixels, batch):
-            return losses.cross_entropy(batch.labels, model(pixels, training=True)) + companion.bias[0] ** 2
+            return losses.cross_entropy(batch.targets, model(pixels, training=True)) + companion.bias[0] ** 2
 
         return Learner(model, loss, [*model.trainable_variables, companion.bias], [companion]), companion
 
@@ -225,7 +225,7 @@ def test_companions_are_trained_and_come_back_from_the_checkpoint(tiny_data: Art
 
 def test_a_loss_that_is_no_number_stops_and_names_the_step(tiny_data: Artifact, tmp_path: Path) -> None:
     def poisoned(batch, logits):
-        return losses.cross_entropy(batch.labels, logits) / (0.0 * batch.soft_targets[0, 0])
+        return losses.cross_entropy(batch.targets, logits) / (0.0 * batch.soft_targets[0, 0])
 
     with pytest.raises(TrainingError, match=r"tiny: the loss is (nan|inf) at step 0 of 24; lower the learning_rate"):
         run(tiny_model(), Dataset.open(tiny_data), tmp_path / "work", objective=poisoned)
@@ -240,7 +240,7 @@ def test_weight_decay_leaves_biases_alone(tiny_data: Artifact, tmp_path: Path) -
         dataset,
         tmp_path / "work",
         training=Training(epochs=3, batch_size=8, learning_rate=0.1, weight_decay=0.5, warmup_epochs=0),
-        objective=lambda batch, logits: 0.0 * losses.cross_entropy(batch.labels, logits),
+        objective=lambda batch, logits: 0.0 * losses.cross_entropy(batch.targets, logits),
     )
     np.testing.assert_array_equal(model.get_layer("logits").bias.numpy(), [3.0, -3.0])
     assert float(np.abs(model.get_layer("logits").kernel.numpy()).sum()) < 0.9 * kernel

@@ -21,10 +21,16 @@ class Split:
     Attributes:
         images: uint8 RGB, shape ``(n, s, s, 3)``.
         labels: int64 class numbers, shape ``(n,)``.
+        num_classes: ``K``, at least 2.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    num_classes: int
+
+    def targets(self, indices: NDArray[np.integer] | slice = slice(None)) -> NDArray[np.float32]:
+        """What the losses on labels take: a row a sample, float32 ``(n, K)``, with a one at its class."""
+        return np.eye(self.num_classes, dtype=np.float32)[self.labels[indices]]
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,9 @@ class Dataset:
             loaded: NDArray[Any] = np.load(artifact.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             return loaded
 
-        splits = {name: Split(array(f"{name}_images"), np.asarray(array(f"{name}_labels"))) for name in SPLITS}
+        num_classes = len(artifact.facts["class_names"])
+        splits = {
+            name: Split(array(f"{name}_images"), np.asarray(array(f"{name}_labels")), num_classes) for name in SPLITS
+        }
         calibration = splits["train"].images[np.asarray(array("calibration_indices"))]
         return cls(**splits, calibration_images=calibration, facts=artifact.facts)

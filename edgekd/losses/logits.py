@@ -1,6 +1,7 @@
 """Losses on logits: pure functions, averaged over the batch.
 
 ``t`` and ``s`` are the logits of teacher and student, shape ``(n, K)``; no gradient flows into those of the teacher.
+``targets`` has their shape: the share of each class in a sample, a one at the label's place where nothing is mixed.
 ``p(z) = softmax(z)``. The factor ``T**2`` keeps the size of the gradient when the temperature changes.
 """
 
@@ -18,33 +19,33 @@ _MASKED = -1e9
 
 
 def cross_entropy(
-    labels: Tensor,
+    targets: Tensor,
     logits: Tensor,
     label_smoothing: float = 0.0,
     weights: Tensor | float = 1.0,
     focal_gamma: float = 0.0,
 ) -> Tensor:
-    """Mean cross-entropy of integer labels, each sample times its weight.
+    """Mean cross-entropy, each sample times its weight.
 
-    ``-(1 - p)**gamma sum_k y_k log softmax(logits)_k`` with ``y = (1 - s) onehot(label) + s / K`` (Szegedy et al. 2016,
-    section 7) and ``p`` the probability of the label (focal loss, Lin et al. 2017, eq. 4).
+    ``-(1 - p)**gamma sum_k y_k log softmax(logits)_k`` with ``y = (1 - s) targets + s / K`` (Szegedy et al. 2016,
+    section 7) and ``log p = sum_k targets_k log softmax(logits)_k``: of a one-hot row, ``p`` is the probability of the
+    label (focal loss, Lin et al. 2017, eq. 4).
 
     Args:
-        labels: integers, shape ``(n,)``.
-        logits: shape ``(n, K)``.
+        targets, logits: shape ``(n, K)``.
         label_smoothing: ``s`` in [0, 1).
         weights: of the samples, shape ``(n,)``.
         focal_gamma: ``gamma``, at least 0.
     """
     num_classes = logits.shape[-1]
-    truth = tf.one_hot(labels, num_classes, dtype=logits.dtype)
-    targets = truth * (1.0 - label_smoothing) + label_smoothing / num_classes
+    truth = tf.cast(targets, logits.dtype)
+    smoothed = truth * (1.0 - label_smoothing) + label_smoothing / num_classes
     log_probs = tf.nn.log_softmax(logits)
     if focal_gamma:
         # 1 - p is at least the float's grain: the power has no gradient at zero.
         missing = 1.0 - tf.exp(tf.reduce_sum(truth * log_probs, axis=-1))
         weights = weights * tf.maximum(missing, _EPSILON) ** focal_gamma
-    return -tf.reduce_mean(weights * tf.reduce_sum(targets * log_probs, axis=-1))
+    return -tf.reduce_mean(weights * tf.reduce_sum(smoothed * log_probs, axis=-1))
 
 
 def kd(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ def kd_standardized(teacher_logits: Tensor, student_logits: Tensor, temperature:
 
 
 def dkd(
-    labels: Tensor,
+    targets: Tensor,
     teacher_logits: Tensor,
     student_logits: Tensor,
     temperature: Tensor,
@@ -73,17 +74,16 @@ def dkd(
 ) -> Tensor:
     """Decoupled distillation: ``T**2 (alpha TCKD + beta NCKD)`` (Zhao et al. 2022, eq. 7).
 
-    TCKD is the divergence between ``(p_y, 1 - p_y)`` of teacher and student for the true class ``y``, NCKD that between
-    their distributions over the other classes. ``TCKD + (1 - p_y(t / T)) NCKD`` is :func:`kd`. With two classes NCKD is
-    zero.
+    TCKD is the divergence between ``(p_y, 1 - p_y)`` of teacher and student for the true class ``y`` (that of the
+    largest target), NCKD that between their distributions over the other classes. ``TCKD + (1 - p_y(t / T)) NCKD`` is
+    :func:`kd`. With two classes NCKD is zero.
 
     Args:
-        labels: integers, shape ``(n,)``.
-        teacher_logits, student_logits: shape ``(n, K)``.
+        targets, teacher_logits, student_logits: shape ``(n, K)``.
         temperature: ``T`` > 0.
         target_weight, nontarget_weight: ``alpha`` and ``beta``, at least 0.
     """
-    target = tf.one_hot(labels, student_logits.shape[-1], dtype=student_logits.dtype)
+    target = tf.one_hot(tf.argmax(targets, axis=-1), student_logits.shape[-1], dtype=student_logits.dtype)
     teacher = _constant(teacher_logits, student_logits) / temperature
     student = student_logits / temperature
     tckd = _divergence(_target_or_not(teacher, target), _target_or_not(student, target))

@@ -21,7 +21,7 @@ class Signals:
     """What a loss may look at in one step.
 
     Attributes:
-        labels: integers, shape ``(n,)``.
+        targets: a row of shares of the classes for each sample, shape ``(n, K)``.
         logits: the student's, shape ``(n, K)``.
         teacher_logits: shape ``(n, K)``.
         temperature: ``T`` > 0, of this step.
@@ -31,7 +31,7 @@ class Signals:
         teacher_features: the teacher's, in the same order.
     """
 
-    labels: Tensor
+    targets: Tensor
     logits: Tensor
     teacher_logits: Tensor
     temperature: Tensor | float
@@ -121,9 +121,9 @@ def scheduled(start: float, end: float | None, elapsed: Tensor) -> Tensor | floa
     return start if end is None else start + (end - start) * elapsed
 
 
-def on_labels(training: Training, labels: Tensor, student_logits: Tensor, weights: Tensor | float = 1.0) -> Tensor:
+def on_labels(training: Training, targets: Tensor, student_logits: Tensor, weights: Tensor | float = 1.0) -> Tensor:
     """The loss on the labels that a recipe's training asks for."""
-    return logits.cross_entropy(labels, student_logits, training.label_smoothing, weights, training.focal_gamma)
+    return logits.cross_entropy(targets, student_logits, training.label_smoothing, weights, training.focal_gamma)
 
 
 def objective(config: Distill, pairs: Sequence[Pair] = ()) -> Term:
@@ -131,7 +131,7 @@ def objective(config: Distill, pairs: Sequence[Pair] = ()) -> Term:
     parts = [(weight, LOSSES[name](config, pairs)) for name, weight in config.loss.items()]
 
     def total(see: Signals) -> Tensor:
-        hard = on_labels(config.training, see.labels, see.logits, see.weights)
+        hard = on_labels(config.training, see.targets, see.logits, see.weights)
         if not config.uses_teacher:
             return hard
         soft = [weight * part.function(see) for weight, part in parts]
@@ -153,7 +153,7 @@ def _kd_standardized(config: Distill, pairs: Sequence[Pair]) -> Term:
 @LOSSES.register("dkd")
 def _dkd(config: Distill, pairs: Sequence[Pair]) -> Term:
     weights = config.dkd_target_weight, config.dkd_nontarget_weight
-    return Term(lambda see: logits.dkd(see.labels, see.teacher_logits, see.logits, see.temperature, *weights))
+    return Term(lambda see: logits.dkd(see.targets, see.teacher_logits, see.logits, see.temperature, *weights))
 
 
 @LOSSES.register("dist")
@@ -164,7 +164,7 @@ def _dist(config: Distill, pairs: Sequence[Pair]) -> Term:
 @LOSSES.register("label_smoothing")
 def _label_smoothing(config: Distill, pairs: Sequence[Pair]) -> Term:
     """The control: soft targets that no teacher gave (Yuan et al. 2020, "Revisiting knowledge distillation")."""
-    return Term(lambda see: logits.cross_entropy(see.labels, see.logits, _LABEL_SMOOTHING, see.weights))
+    return Term(lambda see: logits.cross_entropy(see.targets, see.logits, _LABEL_SMOOTHING, see.weights))
 
 
 @LOSSES.register("attention")

@@ -100,7 +100,7 @@ def distill(
 def on_labels(model: Any, config: Distill) -> Learner:
     """The student alone."""
     return Learner.alone(
-        model, lambda batch, logits: losses.on_labels(config.training, batch.labels, logits, batch.weights)
+        model, lambda batch, logits: losses.on_labels(config.training, batch.targets, logits, batch.weights)
     )
 
 
@@ -110,7 +110,7 @@ def on_stored_logits(model: Any, config: Distill) -> Learner:
     return Learner.alone(
         model,
         lambda batch, logits: total(
-            losses.Signals(batch.labels, logits, batch.soft_targets, *_course(config, batch), batch.weights)
+            losses.Signals(batch.targets, logits, batch.soft_targets, *_course(config, batch), batch.weights)
         ),
     )
 
@@ -136,14 +136,14 @@ def beside_teacher(model: Any, teacher: Any, config: Distill) -> tuple[Learner, 
         teacher_logits, teacher_features = teacher_view(pixels, mutual)
         temperature, weight = _course(config, batch)
         see = losses.Signals(
-            batch.labels, logits, teacher_logits, temperature, weight, batch.weights, features, teacher_features
+            batch.targets, logits, teacher_logits, temperature, weight, batch.weights, features, teacher_features
         )
         value = term.function(see)
         if not mutual:
             return value
         # Each learns from the labels and from the other's answer (Zhang et al. 2018, eq. 7); the losses stop the
         # gradient at whoever is the teacher, so that one sum moves both.
-        hard = losses.on_labels(config.training, batch.labels, teacher_logits, batch.weights)
+        hard = losses.on_labels(config.training, batch.targets, teacher_logits, batch.weights)
         return value + hard + losses.kd(logits, teacher_logits, temperature)
 
     adapters = [variable for adapter in term.adapters for variable in adapter.trainable_variables]

@@ -34,7 +34,7 @@ def teacher(data: Artifact, config: Teacher, out_dir: Path, *, seed: int, work: 
     )
     history = fit(
         Learner.alone(
-            model, lambda batch, logits: losses.on_labels(config.training, batch.labels, logits, batch.weights)
+            model, lambda batch, logits: losses.on_labels(config.training, batch.targets, logits, batch.weights)
         ),
         dataset,
         training=config.training,
