@@ -30,6 +30,19 @@ class Views:
     max_zoom: float = option(0.0, "largest zoom in or out, as a fraction", minimum=0, maximum=0.5)
     max_brightness: float = option(0.0, "largest change of brightness, as a fraction of 255", minimum=0, maximum=0.5)
     max_contrast: float = option(0.0, "largest change of contrast, as a fraction", minimum=0, maximum=0.9)
+    mixup_alpha: float = option(
+        0.0,
+        "mix each view with another image's, pixels and labels alike, in shares drawn from Beta(alpha, alpha); 0: not",
+        minimum=0,
+        maximum=100,
+    )
+    cutmix_alpha: float = option(
+        0.0,
+        "paste a box of another image's view into each, whose area is drawn from Beta(alpha, alpha); 0: not. With "
+        "both, each view gets one of the two",
+        minimum=0,
+        maximum=100,
+    )
 
 
 @dataclass(frozen=True)

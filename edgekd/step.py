@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgekd._keras import tf, tf_keras
 from edgekd.data import Split
 from edgekd.recipe import Training, Views
-from edgekd.views import ViewParameters, render, view_parameters
+from edgekd.views import Scene, set_scene, show
 
 Objective = Callable[["Batch", Any], Any]
 """``(batch, logits (n, K)) -> scalar``"""
@@ -25,18 +25,14 @@ class Batch(NamedTuple):
     """What a step sees, beside the learning rate. A named tuple, so that a ``tf.function`` takes it as it is.
 
     Attributes:
-        images: uint8, shape ``(n, h, w, c)``.
-        transforms, contrast, brightness: of :class:`~edgekd.views.ViewParameters`.
+        scene: what the networks are shown.
         targets: a row of shares of the classes for each sample, float32, shape ``(n, K)``.
         weights: of the samples in the losses on labels, float32, shape ``(n,)``.
         soft_targets: the teacher's logits stored for these views, float32, shape ``(n, K)``; zeros where none are.
         elapsed: share of the training that is behind, in [0, 1).
     """
 
-    images: Any
-    transforms: Any
-    contrast: Any
-    brightness: Any
+    scene: Scene
     targets: Any
     weights: Any
     soft_targets: Any
@@ -77,17 +73,17 @@ def make_batch(
     class_weights: NDArray[np.float32],
     elapsed: float = 0.0,
 ) -> Batch:
-    """Gather what a step takes; ``class_weights`` has shape ``(K,)``."""
-    parameters: ViewParameters = view_parameters(views, seed, indices, view, split.images.shape[1])
+    """Gather what a step takes; ``class_weights`` has shape ``(K,)``. Targets are mixed as the images are."""
+    scene, mixture = set_scene(views, seed, split.images, indices, view)
     targets = split.targets(indices)
+    if mixture is not None:
+        share = mixture.share[:, None]
+        targets = share * targets + (1 - share) * split.targets(mixture.partners)
     soft = np.zeros_like(targets)
     if soft_targets is not None:
         soft = soft_targets[view, indices].astype(np.float32)
     return Batch(
-        split.images[indices],
-        parameters.transforms,
-        parameters.contrast,
-        parameters.brightness,
+        scene,
         targets,
         targets @ class_weights,
         soft,
@@ -108,7 +104,7 @@ def make_step(learner: Learner, optimizer: Any) -> Callable[[float, Batch], Any]
     variables = list(learner.variables)
 
     def step(learning_rate: Any, batch: Batch) -> Any:
-        pixels = render(batch.images, batch.transforms, batch.contrast, batch.brightness)
+        pixels = show(batch.scene)
         with tf.GradientTape() as tape:
             loss = learner.loss(pixels, batch)
         gradients = tape.gradient(loss, variables)
@@ -118,7 +114,7 @@ def make_step(learner: Learner, optimizer: Any) -> Callable[[float, Batch], Any]
 
     compiled = tf.function(step, reduce_retracing=True)
     return lambda learning_rate, batch: compiled(
-        tf.constant(learning_rate, tf.float32), Batch(*map(tf.convert_to_tensor, batch))
+        tf.constant(learning_rate, tf.float32), tf.nest.map_structure(tf.convert_to_tensor, batch)
     )
 
 

@@ -8,7 +8,7 @@ is a hash of what it is for, and a view can be drawn again in another epoch, pro
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,50 @@ class ViewParameters:
     transforms: NDArray[np.float32]
     contrast: NDArray[np.float32]
     brightness: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What is mixed into each view of a batch.
+
+    Inside its box a view keeps ``kept`` of itself and the partner's view fills up the rest; outside it stays as it is.
+    Mixup's box is the whole image; cutmix keeps nothing inside its box.
+
+    Attributes:
+        partners: sample numbers, shape ``(n,)``.
+        boxes: ``top, left, bottom, right`` in pixels, the last two exclusive; shape ``(n, 4)``.
+        kept: in [0, 1], shape ``(n,)``.
+        share: of the sample in the whole image, and so in the targets; shape ``(n,)``.
+    """
+
+    partners: NDArray[np.int64]
+    boxes: NDArray[np.int32]
+    kept: NDArray[np.float32]
+    share: NDArray[np.float32]
+
+
+class View(NamedTuple):
+    """Images, and how each is shown: the arguments of :func:`render`."""
+
+    images: Any
+    transforms: Any
+    contrast: Any
+    brightness: Any
+
+
+class Scene(NamedTuple):
+    """All that :func:`show` needs; named tuples, so that a ``tf.function`` takes it as it is.
+
+    Attributes:
+        own: the views of the samples.
+        partner: those of their partners, each by its own parameters; empty where nothing is mixed.
+        boxes, kept: of :class:`Mixture`; empty where nothing is mixed.
+    """
+
+    own: View
+    partner: Any = ()
+    boxes: Any = ()
+    kept: Any = ()
 
 
 def uniform(
@@ -103,6 +147,90 @@ def view_parameters(
         contrast=(1.0 + symmetric(6, config.max_contrast)).astype(np.float32),
         brightness=symmetric(7, config.max_brightness * 255.0).astype(np.float32),
     )
+
+
+def draw_mixture(
+    config: Views,
+    seed: int,
+    samples: NDArray[np.integer],
+    views: NDArray[np.integer] | int,
+    num_samples: int,
+    side: int,
+) -> Mixture | None:
+    """Draw what is mixed into a batch of views; None where the recipe mixes nothing.
+
+    Mixup (Zhang et al. 2018): ``share ~ Beta(alpha, alpha)``. Cutmix (Yun et al. 2019): a box of the sides
+    ``side sqrt(1 - share)`` about a uniform centre, cut off at the edge; the share is what it leaves. Where both are
+    on, an even draw decides for each view. The partner is any other sample, each as likely.
+
+    Args:
+        config: how much is allowed.
+        seed: of the run.
+        samples: sample numbers, shape ``(n,)``.
+        views: view numbers, shape ``(n,)`` or one for all.
+        num_samples: of the data, to draw partners from.
+        side: of the square images, in pixels.
+    """
+    from scipy.special import betaincinv
+
+    if not (config.mixup_alpha or config.cutmix_alpha):
+        return None
+    partner, coin, level, across, down = (uniform(seed, samples, views, name) for name in range(8, 13))
+    steps = 1 + (partner * (num_samples - 1)).astype(np.int64)
+    partners = (samples.astype(np.int64) + steps) % num_samples
+    both = config.mixup_alpha > 0 and config.cutmix_alpha > 0
+    is_mixup = coin < 0.5 if both else np.full(len(samples), config.mixup_alpha > 0)
+    alpha = np.where(is_mixup, config.mixup_alpha, config.cutmix_alpha)
+    drawn = betaincinv(alpha, alpha, level)  # the quantile function: one uniform number gives one of the distribution
+    half = (side * np.sqrt(1.0 - drawn) / 2).astype(np.int64)
+    x, y = (across * side).astype(np.int64), (down * side).astype(np.int64)
+    boxes = np.clip(np.stack([y - half, x - half, y + half, x + half], axis=1), 0, side)
+    boxes[is_mixup] = [0, 0, side, side]
+    kept = np.where(is_mixup, drawn, 0.0)
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) / side**2
+    share = 1.0 - (1.0 - kept) * area
+    return Mixture(partners, boxes.astype(np.int32), kept.astype(np.float32), share.astype(np.float32))
+
+
+def set_scene(
+    config: Views, seed: int, images: NDArray[np.uint8], samples: NDArray[np.integer], view: int
+) -> tuple[Scene, Mixture | None]:
+    """Gather what a batch of views shows, and what is mixed into it.
+
+    Args:
+        config: how much is allowed.
+        seed: of the run.
+        images: all of the data, uint8, shape ``(num_samples, side, side, c)``.
+        samples: sample numbers, shape ``(n,)``.
+        view: view number.
+    """
+    side = images.shape[1]
+
+    def views_of(chosen: NDArray[np.integer]) -> View:
+        drawn = view_parameters(config, seed, chosen, view, side)
+        return View(images[chosen], drawn.transforms, drawn.contrast, drawn.brightness)
+
+    mixture = draw_mixture(config, seed, samples, view, len(images), side)
+    if mixture is None:
+        return Scene(views_of(samples)), None
+    return Scene(views_of(samples), views_of(mixture.partners), mixture.boxes, mixture.kept), mixture
+
+
+def show(scene: Scene) -> Any:
+    """Render the views of a batch and mix them; usable inside a ``tf.function``.
+
+    Returns:
+        float32 in 0..255, shape ``(n, h, w, c)``.
+    """
+    own = render(*scene.own)
+    if not scene.partner:
+        return own
+    height, width = tf.unstack(tf.shape(own)[1:3])
+    top, left, bottom, right = tf.unstack(scene.boxes[:, :, None], axis=1)
+    rows, columns = tf.range(height)[None], tf.range(width)[None]
+    inside = ((rows >= top) & (rows < bottom))[:, :, None] & ((columns >= left) & (columns < right))[:, None, :]
+    weight = tf.where(inside, scene.kept[:, None, None], 1.0)[..., None]
+    return weight * own + (1.0 - weight) * render(*scene.partner)
 
 
 def render(images: Any, transforms: Any, contrast: Any, brightness: Any) -> Any:

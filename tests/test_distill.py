@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,9 +11,13 @@ from edgekd import _keras
 from edgekd.artifact import Artifact
 from edgekd.data import Dataset
 from edgekd.errors import ModelError
+from edgekd.progress import Progress
 from edgekd.recipe import Distill, Training, Views
 from edgekd.stages.distill import beside_teacher, on_labels, on_stored_logits
+from edgekd.stages.teacher_logits import teacher_logits
 from edgekd.step import Learner, make_batch, make_optimizer, make_step
+from edgekd.training import evaluate, fit, make_predict
+from edgekd.views import LOGITS_FILE, show
 
 
 def network(channels: int, name: str):
@@ -100,6 +106,55 @@ def test_stored_and_live_logits_give_the_same_step(tiny_data: Artifact) -> None:
     assert steps(on_stored_logits(again, Distill()), tiny_data, soft_targets=stored) == pytest.approx(live, rel=2e-3)
 
 
+MIXED = Views(max_shift=0.1, mixup_alpha=0.4, cutmix_alpha=1.0)
+
+
+def test_targets_are_mixed_as_the_images_are(tiny_data: Artifact) -> None:
+    """Class 1 is bright on the right and class 0 on the left, so that a mixture shows how much it has of each."""
+    split = Dataset.open(tiny_data).train
+    batch = make_batch(split, np.arange(48), 1, Views(mixup_alpha=1.0), 0, None, np.array([1, 3], np.float32))
+    np.testing.assert_allclose(batch.targets.sum(axis=1), 1.0, rtol=1e-6)
+    pixels = np.asarray(show(batch.scene))
+    lean = (pixels[:, :, 8:] - pixels[:, :, :8]).mean(axis=(1, 2, 3)) / 120
+    np.testing.assert_allclose(batch.targets[:, 1] - batch.targets[:, 0], lean, atol=0.1)
+    assert np.any((batch.targets > 0.2) & (batch.targets < 0.8))
+    np.testing.assert_allclose(batch.weights, batch.targets[:, 0] + 3 * batch.targets[:, 1], rtol=1e-6)
+
+
+def test_stored_logits_are_those_of_the_very_mixture_that_the_student_sees(tiny_data: Artifact, tmp_path: Path) -> None:
+    _, teacher = networks()
+    teacher.get_layer("logits").set_weights([30 * np.ones((8, 2), np.float32) * [1, -1], np.zeros(2, np.float32)])
+    _keras.save_model(teacher, tmp_path / "source" / "model")
+    source = Artifact.seal(tmp_path / "source", {})
+    (tmp_path / "work").mkdir()
+    (tmp_path / "stored").mkdir()
+    options = {"num_views": 2, "seed": 3, "work": tmp_path / "work", "progress": Progress()}
+    stored = teacher_logits(tiny_data, source, MIXED, tmp_path / "stored", **options)
+    logits = np.load(stored.path / LOGITS_FILE)
+    indices, split = np.array([1, 5, 8, 30]), Dataset.open(tiny_data).train
+    for view in (0, 1):
+        batch = make_batch(split, indices, view, MIXED, 3, logits, np.ones(2, np.float32))
+        seen = teacher(show(batch.scene), training=False).numpy()
+        np.testing.assert_allclose(batch.soft_targets, seen, rtol=2e-3, atol=2e-3)
+    assert np.ptp(seen) > 0.1
+
+
+def test_a_network_alone_learns_from_mixtures(tiny_data: Artifact, tmp_path: Path) -> None:
+    model, _ = networks()
+    dataset = Dataset.open(tiny_data)
+    fit(
+        on_labels(model, Distill()),
+        dataset,
+        training=Training(epochs=8, batch_size=8, learning_rate=0.05, warmup_epochs=0),
+        views=MIXED,
+        seed=0,
+        work=tmp_path / "work",
+        progress=Progress(),
+        title="mixed",
+    )
+    assert evaluate(make_predict(model), dataset.val)["top1"] == 1.0
+
+
 def test_temperature_and_weight_follow_their_schedules(tiny_data: Artifact) -> None:
     """At half of the training the step is that of a recipe whose constants are the means of start and end."""
     student, _ = networks()
@@ -116,7 +171,7 @@ def test_temperature_and_weight_follow_their_schedules(tiny_data: Artifact) -> N
     ):
         student, _ = networks()
         learner = on_stored_logits(student, config)
-        found.append(float(learner.loss(np.float32(batch.images), batch)))
+        found.append(float(learner.loss(np.float32(batch.scene.own.images), batch)))
     assert found[0] == pytest.approx(found[1], rel=1e-6)
     assert found[0] != pytest.approx(found[2], rel=1e-3)
 

@@ -12,7 +12,7 @@ from edgekd.artifact import Artifact
 from edgekd.data import Dataset
 from edgekd.progress import Progress
 from edgekd.recipe import Views
-from edgekd.views import LOGITS_FILE, render, view_parameters
+from edgekd.views import LOGITS_FILE, set_scene, show
 
 BATCH_SIZE = 256
 
@@ -39,7 +39,7 @@ def teacher_logits(
     images = dataset.train.images
     samples = np.arange(len(images))
 
-    predict = tf.function(lambda *batch: model(render(*batch), training=False), reduce_retracing=True)
+    predict = tf.function(lambda scene: model(show(scene), training=False), reduce_retracing=True)
 
     shards = []
     with progress.task("teacher's logits", num_views * len(images)) as task:
@@ -49,9 +49,8 @@ def teacher_logits(
                 parts = []
                 for start in range(0, len(images), BATCH_SIZE):
                     chosen = samples[start : start + BATCH_SIZE]
-                    drawn = view_parameters(config, seed, chosen, view, dataset.image_size)
-                    arrays = (images[chosen], drawn.transforms, drawn.contrast, drawn.brightness)
-                    parts.append(predict(*map(tf.constant, arrays)).numpy())
+                    scene, _ = set_scene(config, seed, images, chosen, view)
+                    parts.append(predict(tf.nest.map_structure(tf.constant, scene)).numpy())
                     task.advance(len(chosen))
                 temporary = shard.with_suffix(".tmp")
                 with temporary.open("wb") as file:
