@@ -78,6 +78,12 @@ class Training:
     label_smoothing: float = option(
         0.0, "mass moved from the true class to the uniform distribution", minimum=0, below=1
     )
+    keep: str = option(
+        "best",
+        "the epoch whose weights are kept: best (highest AUC on val) or last; a val split of a hundred images chooses "
+        "among many epochs by chance",
+        choices=("best", "last"),
+    )
 
 
 @dataclass(frozen=True)

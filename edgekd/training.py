@@ -80,9 +80,9 @@ def fit(
     first_epoch_kept: int = 0,
     keep_initial: bool = False,
 ) -> list[dict[str, float]]:
-    """Train the learner's model in place and leave it with the weights of the epoch that was best on val.
+    """Train the learner's model in place and leave it with the weights of the epoch that was best on val, or the last.
 
-    Best is the highest val AUC; the lower val cross-entropy decides between equals.
+    ``training.keep`` says which. Best is the highest val AUC; the lower val cross-entropy decides between equals.
 
     Args:
         learner: the networks and the loss.
@@ -106,6 +106,8 @@ def fit(
         TrainingError: the loss is not a number.
     """
     hooks, model = hooks or Hooks(), learner.model
+    if training.keep == "last":
+        first_epoch_kept = training.epochs - 1
     steps_per_epoch = max(1, len(dataset.train.labels) // training.batch_size)
     total_steps = training.epochs * steps_per_epoch
     optimizer = make_optimizer(learner, training)

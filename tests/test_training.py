@@ -134,6 +134,14 @@ def test_the_epoch_that_was_best_on_val_is_kept(tiny_data: Artifact, tmp_path: P
     assert (score["auc"], score["loss"]) == (best["val_auc"], best["val_loss"])
 
 
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(tiny_data: Artifact, tmp_path: Path) -> None:
+    dataset, model = Dataset.open(tiny_data), tiny_model()
+    training = Training(epochs=6, batch_size=8, learning_rate=2.0, keep="last")
+    history = run(model, dataset, tmp_path / "work", training=training)
+    assert evaluate(make_predict(model), dataset.val)["loss"] == history[-1]["val_loss"]
+    assert max(history, key=lambda row: (row["val_auc"], -row["val_loss"])) != history[-1]
+
+
 def test_first_epochs_can_be_left_out(tiny_data: Artifact, tmp_path: Path) -> None:
     dataset, model = Dataset.open(tiny_data), tiny_model()
     history = run(model, dataset, tmp_path / "work", first_epoch_kept=3)
