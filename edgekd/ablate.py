@@ -7,22 +7,21 @@ broken off goes on where it was. All cells share one teacher. The method is chos
 from __future__ import annotations
 
 import json
-import logging
 import statistics as stdlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekd import host, pipeline, recipe
-from edgekd.artifact import write_json
-from edgekd.cache import Cache
-from edgekd.errors import UserError, did_you_mean
+from edgekd.artifact import Artifact, write_json
+from edgekd.cache import Cache, StageRecord
+from edgekd.chains import Chain, run_chains
+from edgekd.errors import OutputError, UserError, did_you_mean
 from edgekd.options import to_table
-from edgekd.progress import Progress
 from edgekd.recipe import Recipe
 from edgekd.statistics import gain_verdict, mean_difference
-
-logger = logging.getLogger("edgekd")
 
 BASELINE = "none"
 METHODS: Mapping[str, Mapping[str, Any]] = {
@@ -40,18 +39,27 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 }
 """What each method changes in ``[distill]``; the rest of the recipe is the same for all."""
 
+LAST_STAGE = "verify"
 CELLS_FILE = "cells.jsonl"
 CHOSEN_BY = "auc"
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One method from one seed."""
+
+    method: str
+    seed: int
+    recipe: Recipe
+
+    @property
+    def chain(self) -> Chain:
+        """What brings the cell into the cache."""
+        return Chain(f"{self.method}, seed {self.seed}", self.recipe, LAST_STAGE)
+
+
 def ablate(
-    recipe_: Recipe,
-    methods: Sequence[str],
-    seeds: Sequence[int],
-    out: Path,
-    *,
-    cache: Cache,
-    progress: Progress | None = None,
+    recipe_: Recipe, methods: Sequence[str], seeds: Sequence[int], out: Path, *, cache: Cache, jobs: int = 1
 ) -> dict[str, Any]:
     """Run every method from every seed and compare each with the student alone.
 
@@ -61,7 +69,7 @@ def ablate(
         seeds: of the student, at least two.
         out: folder of ``ablation.json``, ``ablation.md`` and ``cells.jsonl``.
         cache: store of finished stages.
-        progress: where long work is shown.
+        jobs: cells trained at a time, each in a process of its own. Accuracies do not depend on it; seconds do.
 
     Returns:
         What ``ablation.json`` holds: ``methods[]`` with means over the seeds, standard deviations and the paired
@@ -70,23 +78,19 @@ def ablate(
 
     Raises:
         UserError: an unknown method, fewer than two seeds.
+        EdgekdError: cells that failed, by name; the others are in the cache.
     """
     names = _checked(methods, seeds)
+    wanted = [Cell(name, seed, variant(recipe_, name, seed)) for seed in seeds for name in names]
     out.mkdir(parents=True, exist_ok=True)
-    known = _known_seconds(out / CELLS_FILE)
-    cells: list[dict[str, Any]] = []
-    for seed in seeds:
-        for name in names:
-            logger.info(f"{name}, seed {seed} ({len(cells) + 1} of {len(names) * len(seeds)})")
-            cell = _run(variant(recipe_, name, seed), name, seed, cache, progress)
-            cell["seconds_per_epoch"] = cell["seconds_per_epoch"] or known.get(cell["key"])
-            with (out / CELLS_FILE).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(cell) + "\n")
-            cells.append(cell)
+    _train(wanted, cache, jobs, out / CELLS_FILE)
+    seconds = _known_seconds(out / CELLS_FILE)
+    cells = [_figures(cell, cache, seconds) for cell in wanted]
     rows = [_compare(name, cells) for name in names]
     document = {
         "recipe": to_table(recipe_),
         "seeds": list(seeds),
+        "jobs": jobs,
         "chosen_by": f"the highest mean val {CHOSEN_BY} over the seeds",
         **_verdict(rows, len(seeds)),
         "methods": rows,
@@ -124,30 +128,73 @@ def _checked(methods: Sequence[str], seeds: Sequence[int]) -> list[str]:
     return [BASELINE, *(name for name in dict.fromkeys(methods) if name != BASELINE)]
 
 
-def _run(cell: Recipe, name: str, seed: int, cache: Cache, progress: Progress | None) -> dict[str, Any]:
-    artifacts, records = pipeline.artifacts(cell, cache=cache, progress=progress, until="verify")
-    record = next(record for record in records if record.name == "distill")
-    epochs = len(artifacts["distill"].facts["history"])
-    figures = artifacts["verify"].facts["models"]
+def _train(wanted: Sequence[Cell], cache: Cache, jobs: int, log: Path) -> None:
+    """Bring every cell into the cache; what several need is made once, before they are handed out."""
+    cells = [cell for cell in wanted if _look_up(cell.chain, cache) is None]
+    stored = {
+        cell.seed: cell.recipe
+        for cell in cells
+        if cell.recipe.distill.mode == "stored" and cell.recipe.distill.uses_teacher
+    }
+    teacher = [Chain("teacher", wanted[0].recipe, "teacher")] if cells else []
+    logits = [Chain(f"teacher's logits, seed {seed}", recipe_, "teacher_logits") for seed, recipe_ in stored.items()]
+    for shared in (teacher, logits):
+        run_chains([chain for chain in shared if _look_up(chain, cache) is None], cache.root, jobs=jobs)
+
+    def note_seconds(chain: Chain, seconds: Mapping[str, float]) -> None:
+        title = "student" if chain.recipe.distill.uses_teacher else "student alone"
+        found = _look_up(chain, cache)
+        if found and title in seconds:
+            key, epochs = _distilled(*found, chain.recipe)
+            entry = {"cell": chain.title, "key": key, "jobs": jobs, "seconds_per_epoch": seconds[title] / epochs}
+            with log.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+
+    run_chains([cell.chain for cell in cells], cache.root, jobs=jobs, finished=note_seconds)
+
+
+_Found = tuple[dict[str, Artifact], list[StageRecord]]
+
+
+def _look_up(chain: Chain, cache: Cache) -> _Found | None:
+    """What the stages of a chain made, where all of it is in the cache."""
+    artifacts, records = pipeline.artifacts(chain.recipe, cache=cache, until=chain.until, dry=True)
+    return (artifacts, records) if chain.until in artifacts else None
+
+
+def _figures(cell: Cell, cache: Cache, seconds: Mapping[str, float]) -> dict[str, Any]:
+    found = _look_up(cell.chain, cache)
+    if found is None:
+        raise OutputError(f'"{cache.root}" no longer holds {cell.chain.title}; give the same command again')
+    key, _ = _distilled(*found, cell.recipe)
+    figures = found[0][LAST_STAGE].facts["models"]
     kept = ("top1", "auc", "macro_recall")
     return {
-        "method": name,
-        "seed": seed,
-        "key": record.key,
-        "seconds_per_epoch": None if record.cached else record.seconds / epochs,
+        "method": cell.method,
+        "seed": cell.seed,
+        "key": key,
+        "seconds_per_epoch": seconds.get(key),
         **{
-            model: {split: {key: figures[model][split][key] for key in kept} for split in ("val", "test")}
+            model: {split: {name: figures[model][split][name] for name in kept} for split in ("val", "test")}
             for model in ("student_fp32", "student_int8")
         },
     }
 
 
-def _known_seconds(path: Path) -> dict[str, float]:
-    """Seconds per epoch of cells that an earlier call trained; a cached cell was not timed."""
-    if not path.exists():
-        return {}
-    cells = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {cell["key"]: cell["seconds_per_epoch"] for cell in cells if cell["seconds_per_epoch"]}
+def _distilled(artifacts: Mapping[str, Artifact], records: Sequence[StageRecord], recipe_: Recipe) -> tuple[str, int]:
+    """Key of the student's training, and its epochs without those of fine-tuning."""
+    key = next(record.key for record in records if record.name == "distill")
+    return key, len(artifacts["distill"].facts["history"]) - recipe_.distill.finetune_epochs
+
+
+def _known_seconds(log: Path) -> dict[str, float]:
+    """Seconds per epoch by key, of this call and earlier ones."""
+    known = {}
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+        with suppress(ValueError):  # a kill may have torn a line
+            entry = json.loads(line)
+            known[entry["key"]] = entry["seconds_per_epoch"]
+    return known
 
 
 def _compare(name: str, cells: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

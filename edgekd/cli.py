@@ -119,6 +119,13 @@ def build(
 @click.option("--methods", default="none,kd", show_default=True, help="Methods, with commas; none is always run.")
 @click.option("--seeds", default="0,1,2", show_default=True, help="Seeds of the student, with commas.")
 @click.option(
+    "--jobs",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 256),
+    help="Cells trained at a time, each on num_threads of the recipe.",
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the results. Default: edgekd-out/<recipe>-ablation."
 )
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe key.")
@@ -129,6 +136,7 @@ def ablate(
     data: str | None,
     methods: str,
     seeds: str,
+    jobs: int,
     out: Path | None,
     settings: tuple[str, ...],
     cache_dir: Path | None,
@@ -145,7 +153,7 @@ def ablate(
     from edgekd.cache import Cache, default_root
     from edgekd.errors import UserError
 
-    progress = _start_output(quiet)
+    _start_output(quiet)
     resolved = api.load_recipe(recipe, data=data, overrides=api.parse_overrides(settings))
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
@@ -154,7 +162,7 @@ def ablate(
     folder = out or Path("edgekd-out") / f"{resolved.name}-ablation"
     names = [name.strip() for name in methods.split(",")]
     cache = Cache(cache_dir or default_root())
-    document = run_ablation(resolved, names, numbers, folder, cache=cache, progress=progress)
+    document = run_ablation(resolved, names, numbers, folder, cache=cache, jobs=jobs)
     click.echo(markdown(document))
     click.echo(f"results: {folder / 'ablation.json'}")
 

@@ -100,11 +100,18 @@ def build(
 
 
 def artifacts(
-    recipe_: Recipe, *, cache: Cache, progress: Progress | None = None, until: str
+    recipe_: Recipe, *, cache: Cache, progress: Progress | None = None, until: str, dry: bool = False
 ) -> tuple[dict[str, Artifact], list[StageRecord]]:
     """Run the chain up to a stage and hand out what each stage made; no run folder is written.
 
     For those who try several ways and live off the cache.
+
+    Args:
+        recipe_: validated.
+        cache: store of finished stages.
+        progress: where long work is shown.
+        until: name of the last stage to run.
+        dry: run nothing and say nothing; end at the first stage that is not in the cache.
 
     Raises:
         EdgekdError: see :mod:`edgekd.errors`.
@@ -112,7 +119,7 @@ def artifacts(
     check_stage(until, recipe_)
     check_names(recipe_)
     resolved, fingerprint = resolve(recipe_)
-    builder = _Builder(resolved, fingerprint, None, cache, progress or Progress(), until)
+    builder = _Builder(resolved, fingerprint, None, cache, progress or Progress(), until, dry)
     with contextlib.suppress(Stop):
         builder.chain()
     return builder.artifacts, builder.records

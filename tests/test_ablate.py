@@ -91,11 +91,13 @@ def test_tiny_ablation_is_cached_and_says_what_it_found(tmp_path: Path) -> None:
     changes = {**TINY, "distill.training.epochs": 1, "distill.finetune_epochs": 0}
     command = [sys.executable, "-m", "edgekd", "ablate", "--data", str(tmp_path / "stripes.npz")]
     command += ["--methods", "attention,mutual,self", "--seeds", "0,1", "--out", str(tmp_path / "out")]
-    command += ["--cache-dir", str(tmp_path / "cache"), *(f"--set={key}={json.dumps(changes[key])}" for key in changes)]
-    for _ in range(2):
-        done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-        assert done.returncode == 0, done.stderr
-    assert done.stderr.count("distill: cached") == 8  # the second call trains nothing
+    command += ["--jobs", "2", "--cache-dir", str(tmp_path / "cache")]
+    command += [f"--set={key}={json.dumps(value)}" for key, value in changes.items()]
+    first, again = (subprocess.run(command, capture_output=True, text=True, timeout=500, check=False) for _ in range(2))
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
+    assert "mutual, seed 1: done, " in first.stderr
+    assert again.stderr == ""  # the second call trains nothing
+    assert again.stdout == first.stdout
     document = json.loads((tmp_path / "out" / "ablation.json").read_text())
     assert [row["method"] for row in document["methods"]] == ["none", "attention", "mutual", "self"]
     assert [(row["method"], row["seed"]) for row in document["cells"]][:5] == [
@@ -105,4 +107,4 @@ def test_tiny_ablation_is_cached_and_says_what_it_found(tmp_path: Path) -> None:
     assert all(row["seconds_per_epoch"] > 0 for row in document["methods"])  # known from the first call
     assert document["chosen"] in ablate.METHODS
     assert document["sentence"] in (tmp_path / "out" / "ablation.md").read_text()
-    assert "| mutual |" in done.stdout
+    assert "| mutual |" in first.stdout

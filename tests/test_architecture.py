@@ -37,8 +37,8 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (3.0, ("stages.verify", "stages.benchmark", "stages.bundle", "stages.report")),
     (4.0, ("cache", "runtime", "measure")),
     (4.1, ("stage_runner", "android", "device_rows")),
-    (4.2, ("pipeline",)),
-    (4.3, ("api", "ablate")),
+    (4.2, ("pipeline", "chains")),
+    (4.3, ("api", "chain_child", "ablate")),
     (4.4, ("",)),  # edgekd itself, which names its public functions
     (5.0, ("cli",)),
     (5.1, ("__main__",)),
@@ -204,15 +204,15 @@ def test_nothing_happens_at_import() -> None:
     assert loaded & {"tensorflow", "tf_keras", "scipy", "sklearn", "numpy", "PIL", "ai_edge_litert", "rich"} == set()
 
 
-def test_only_the_measuring_process_prints() -> None:
-    """Results go through click and logs through the logger; the measuring process answers on stdout."""
+def test_only_child_processes_print() -> None:
+    """Results go through click and logs through the logger; a child process answers on stdout."""
     printers = {
         name
         for name, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
-    assert printers == {"measure"}
+    assert printers == {"measure", "chain_child"}
 
 
 def test_one_logger() -> None:

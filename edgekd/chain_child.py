@@ -1,0 +1,107 @@
+"""One chain in a process of its own: ``python -m edgekd.chain_child``, which :mod:`edgekd.chains` starts.
+
+It reads a request on stdin, logs to stderr, and prints one JSON line. When stdin closes it ends.
+"""
+
+from __future__ import annotations
+
+import _thread
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from edgekd.errors import EdgekdError
+from edgekd.progress import LineProgress, Task
+
+
+class _Counted(Task):
+    """A task that remembers how much was done here, and how much an earlier process had done."""
+
+    def __init__(self, shown: Task):
+        self.shown, self.done = shown, 0
+
+    def advance(self, count: int, **figures: float) -> None:
+        self.done += count
+        self.shown.advance(count, **figures)
+
+    def skip(self, count: int) -> None:
+        self.shown.skip(count)
+
+
+class TimedLines(LineProgress):
+    """Lines in the log, and the seconds that each task takes from end to end.
+
+    ``seconds`` by title: those measured, times the share of the task that was done in this process, inverted. A
+    training that goes on from a checkpoint is so given its full time; one of which nothing was left is not there.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str = "images") -> Iterator[Task]:
+        """Open a task that is shown and timed."""
+        started = time.monotonic()
+        with super().task(title, total, unit) as shown:
+            counted = _Counted(shown)
+            yield counted
+        if counted.done:
+            self.seconds[title] = (time.monotonic() - started) * total / counted.done
+
+
+def run(request: dict[str, Any]) -> dict[str, Any]:
+    """Run a chain.
+
+    Args:
+        request: ``recipe`` (a table), ``until`` (a stage), ``cache`` (a folder).
+
+    Returns:
+        ``{"seconds": {title: seconds of the whole training}}``.
+    """
+    from edgekd import pipeline, recipe
+    from edgekd.cache import Cache
+
+    progress = TimedLines()
+    cache = Cache(Path(request["cache"]))
+    pipeline.artifacts(recipe.from_table(request["recipe"]), cache=cache, progress=progress, until=request["until"])
+    return {"seconds": progress.seconds}
+
+
+def main() -> None:
+    """Answer the request on stdin."""
+    # An interrupt from the terminal reaches parent and child at once; the parent is the one who ends the child.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    request = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logger = logging.getLogger("edgekd")
+    logger.handlers[:] = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    code = 0
+    try:
+        with redirect_stdout(sys.stderr):
+            answer = run(request)
+    except EdgekdError as error:
+        answer, code = {"error": str(error)}, error.exit_code
+    print(json.dumps(answer))
+    sys.exit(code)
+
+
+def _end_with_stdin() -> None:
+    os.read(sys.stdin.fileno(), 1)  # past Python's buffer, whose lock would be held when the process exits
+    _thread.interrupt_main(signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
