@@ -301,11 +301,12 @@ def _start_output(quiet: bool) -> Progress:
 
 def _print_plan(recipe: Any, cache_dir: Path | None, until: str | None) -> None:
     from edgekd.cache import Cache, default_root
+    from edgekd.ensemble import title
     from edgekd.pipeline import plan
 
     resolved, stages = plan(recipe, cache=Cache(cache_dir or default_root()), until=until)
     click.echo(
-        f"recipe {resolved.name}: images of {resolved.data.image_size} pixels, teacher {resolved.teacher.model}, "
+        f"recipe {resolved.name}: images of {resolved.data.image_size} pixels, teacher {title(resolved.teacher)}, "
         f"student {resolved.distill.student} {resolved.distill.width_multiplier:g}, seed {resolved.seed}, "
         f"{resolved.num_threads} threads"
     )

@@ -83,7 +83,9 @@ def to_table(options: Any) -> dict[str, Any]:
         elif isinstance(value, tuple):
             table[item.name] = list(value)
         elif isinstance(value, Mapping):
-            table[item.name] = dict(value)
+            table[item.name] = {
+                name: to_table(part) if dataclasses.is_dataclass(part) else part for name, part in value.items()
+            }
         elif value is not None:
             table[item.name] = value
     return table
@@ -103,10 +105,11 @@ def _read_value(key: str, value: Any, kind: Any, rules: Mapping[str, Any]) -> An
         return tuple(_read_value(key, part, element, rules) for part in value)
     if origin is not None and issubclass(origin, Mapping):
         element = typing.get_args(kind)[1]
+        nested = dataclasses.is_dataclass(element)
         if isinstance(value, str) and rules.get("name_alone"):
             value = {value: 1.0}
         if not isinstance(value, Mapping):
-            wanted = f"a table of names and {'names' if element is str else 'numbers'}"
+            wanted = f"a table of names and {'names' if element is str else 'tables' if nested else 'numbers'}"
             alone = "a name, or " if rules.get("name_alone") else ""
             raise RecipeError(f"{key} = {value!r}: {alone}{wanted} is wanted")
         return {str(name): _read_value(f'{key}."{name}"', part, element, rules) for name, part in value.items()}

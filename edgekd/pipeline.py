@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, data, losses, onnx_export, recipe, target
+from edgekd import _keras, data, ensemble, losses, onnx_export, recipe, target
 from edgekd.artifact import Artifact, read_json, sha256_file
 from edgekd.cache import Cache, StageRecord, versions
 from edgekd.errors import OutputError, UserError, did_you_mean
-from edgekd.models import STUDENTS, TEACHERS, check_weights
+from edgekd.models import STUDENTS, check_size, check_teacher
 from edgekd.progress import Progress
 from edgekd.recipe import Distill, Recipe, Teacher
 from edgekd.run_folder import FIRST_EVENT, RunFolder
@@ -140,6 +140,9 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
         builder.chain()
     known: dict[str, bool | None] = {record.name: record.cached for record in builder.records}
     wanted = [name for name in STAGES if name not in skipped_stages(resolved)]
+    if "teacher" in wanted:
+        runs = [_run_name(name) for name in ensemble.networks(resolved.teacher, resolved.seed)]
+        wanted = list(dict.fromkeys([wanted[0], *runs, *wanted[1:]]))
     if until:
         wanted = wanted[: wanted.index(until) + 1]
     return resolved, [(name, known.get(name)) for name in wanted]
@@ -166,11 +169,12 @@ def check_stage(name: str | None, recipe_: Recipe) -> None:
 
 def check_names(recipe_: Recipe) -> None:
     """Raise where the recipe names what is not there, before hours of training end at it."""
-    TEACHERS[recipe_.teacher.model]
+    ensemble.networks(recipe_.teacher, recipe_.seed)
+    for key, table in ensemble.tables(recipe_.teacher).items():
+        check_teacher(table, key)
     STUDENTS[recipe_.distill.student]
     losses.check(recipe_.distill)
     target.load(recipe_.benchmark.target)
-    check_weights(recipe_.teacher.weights)
     if recipe_.bundle.onnx:
         onnx_export.require()
 
@@ -192,6 +196,8 @@ def resolve(recipe_: Recipe) -> tuple[Recipe, str]:
     probe = data.probe(recipe_.data)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     resolved = recipe.sized_to(recipe_, num_train=probe.num_train, median_side=probe.median_side, num_threads=cores)
+    for key, table in ensemble.tables(resolved.teacher).items():
+        check_size(table, key, resolved.data.image_size)
     return resolved, probe.fingerprint
 
 
@@ -245,21 +251,13 @@ class _Builder(StageRunner):
         """From the teacher to the trained student, and what was done to it."""
         from edgekd.stages.distill import distill
         from edgekd.stages.prune import prune
-        from edgekd.stages.teacher import teacher
         from edgekd.stages.teacher_logits import teacher_logits
 
         r, d = self.recipe, self.recipe.distill
         skipped = skipped_stages(r)
         source: Artifact | None = None
         if "teacher" not in skipped:
-            source = self.trained(
-                "teacher",
-                teacher,
-                images,
-                config=r.teacher,
-                ingredients={"config": _by_content(r.teacher)},
-                seed=r.seed if r.teacher.seed is None else r.teacher.seed,
-            )
+            source = self.teacher(images)
         if "student_alone" not in skipped:
             alone = self.trained("student_alone", distill, images, None, None, config=_alone(r))
             source = source or alone
@@ -274,6 +272,26 @@ class _Builder(StageRunner):
             return made, ["distilled"]
         pruned = self.trained("prune", prune, images, logits, made, config=r.prune, distillation=d)
         return pruned, ["distilled", "pruned"]
+
+    def teacher(self, images: Artifact) -> Artifact:
+        """One network, or the mean of several, each of which is a stage of its own in the cache."""
+        from edgekd.stages.teacher import ensemble as mean_of
+        from edgekd.stages.teacher import teacher
+
+        members = {
+            name: self.trained(
+                _run_name(name),
+                teacher,
+                images,
+                config=network,
+                ingredients={"config": _by_content(network)},
+                seed=network.seed,
+            )
+            for name, network in ensemble.networks(self.recipe.teacher, self.recipe.seed).items()
+        }
+        if "" in members:
+            return members[""]
+        return self.cached("teacher", mean_of, images, list(members.values()), config=list(members))
 
     def benchmark(self, images: Artifact) -> Artifact:
         """Time every model on real images of the test split."""
@@ -332,8 +350,14 @@ class _Builder(StageRunner):
 def _by_content(teacher: Teacher) -> Teacher:
     """For the key: a file of weights counts by its bytes and not by its name."""
     path = Path(teacher.weights)
-    counted = dataclasses.replace(teacher, seed=None)  # the stage's own seed stands in the key
+    members = {name: _by_content(member) for name, member in teacher.members.items()}
+    counted = dataclasses.replace(teacher, seed=None, members=members)  # the stage's own seed stands in the key
     return dataclasses.replace(counted, weights=sha256_file(path)) if path.is_file() else counted
+
+
+def _run_name(network: str) -> str:
+    """The stage that trains one network of the teacher."""
+    return f"teacher.{network}" if network else "teacher"
 
 
 def _alone(resolved: Recipe) -> Distill:

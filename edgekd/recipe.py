@@ -113,9 +113,34 @@ class Data:
 class Teacher:
     """The large model whose knowledge is distilled."""
 
-    model: str = option("resnet_small", "architecture by name: resnet50 or resnet_small")
+    model: str = option(
+        "resnet_small",
+        "architecture by name: resnet_small, a network of tf_keras.applications (resnet50, mobilenet, densenet121, "
+        "...), one that another package registers, or ensemble (the mean of the logits of its members)",
+    )
     weights: str = option(
-        "none", "none, imagenet (resnet50 alone; downloads), or the path of a weights file of the backbone"
+        "none", "none, imagenet (downloads), or the path of a file with the weights of the network without its top"
+    )
+    width_multiplier: float = option(
+        1.0, "width of every layer against the published network, where it has several", above=0, maximum=4
+    )
+    image_size: int = option(
+        0,
+        "side to which the teacher resizes the view that the student sees, inside its graph; 0: data.image_size",
+        minimum=0,
+        maximum=1024,
+    )
+    frozen_epochs: int = option(
+        0, "epochs before training.epochs in which the head alone learns", minimum=0, maximum=10_000
+    )
+    frozen_learning_rate: float = option(0.03, "learning rate at the start of those epochs", above=0, maximum=10)
+    copies: int = option(1, "train it from this many seeds, and take the mean of the logits", minimum=1, maximum=100)
+    members: Mapping[str, Teacher] = field(
+        default_factory=dict,
+        metadata={
+            "doc": "with model = ensemble: teachers by name, each a table like this one. What a member leaves out it "
+            "takes from here, but for model and copies"
+        },
     )
     seed: int | None = option(
         None, "the teacher's own seed, so that students of several seeds share it; not set: seed", minimum=0
@@ -342,7 +367,7 @@ def load(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Recip
 
 def from_table(table: Mapping[str, Any]) -> Recipe:
     """Make a validated recipe of nested dictionaries as TOML gives them."""
-    recipe = read_table(Recipe, table)
+    recipe = read_table(Recipe, _with_inheritance(table))
     _check_across(recipe)
     return recipe
 
@@ -398,11 +423,15 @@ def sized_to(recipe: Recipe, *, num_train: int, median_side: int, num_threads: i
         epochs = training.epochs or min(100, max(5, round(_AUTO_PRESENTATIONS[stage] / num_train)))
         return dataclasses.replace(training, epochs=epochs, batch_size=max(1, min(training.batch_size, num_train // 8)))
 
+    def sized_teacher(teacher: Teacher) -> Teacher:
+        members = {name: sized_teacher(member) for name, member in teacher.members.items()}
+        return dataclasses.replace(teacher, training=sized(teacher.training, "teacher"), members=members)
+
     return dataclasses.replace(
         recipe,
         num_threads=recipe.num_threads or num_threads,
         data=data,
-        teacher=dataclasses.replace(recipe.teacher, training=sized(recipe.teacher.training, "teacher")),
+        teacher=sized_teacher(recipe.teacher),
         distill=dataclasses.replace(recipe.distill, training=sized(recipe.distill.training, "distill")),
         prune=dataclasses.replace(recipe.prune, training=sized(recipe.prune.training, "prune")),
     )
@@ -416,6 +445,22 @@ def _set(table: dict[str, Any], dotted: str, value: Any) -> None:
             raise RecipeError(f'unknown key "{dotted}": "{name}" is a value and holds no keys')
         table = inner
     table[last] = value
+
+
+def _with_inheritance(table: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Give the members of an ensemble what they leave out; what is no table is left to the reader to refuse."""
+    teacher = table.get("teacher")
+    if not isinstance(teacher, Mapping) or not isinstance(teacher.get("members"), Mapping):
+        return table
+    shared = {key: value for key, value in teacher.items() if key not in ("model", "copies", "members", "seed")}
+    members = {name: _filled(member, shared) for name, member in teacher["members"].items()}
+    return {**table, "teacher": {**teacher, "members": members}}
+
+
+def _filled(own: Any, shared: Any) -> Any:
+    if not isinstance(own, Mapping) or not isinstance(shared, Mapping):
+        return own
+    return {**shared, **{key: _filled(value, shared.get(key)) for key, value in own.items()}}
 
 
 def _check_across(recipe: Recipe) -> None:

@@ -113,10 +113,12 @@ class StageRunner:
             "code": code_digest(function.__module__),
             "versions": versions(),
         }
-        if self.dry and not self.cache.has(name, key):
+        stage = name.partition(".")[0]  # what follows tells several runs of a stage apart, and is not in its key
+        if self.dry and not self.cache.has(stage, key):
             raise Stop
         self._announce(name)
-        artifact, record = self.cache.run(name, make, key)
+        artifact, record = self.cache.run(stage, make, key)
+        record = dataclasses.replace(record, name=name)
         self.artifacts[name] = artifact
         self._warn(artifact.facts.get("warnings", []))
         self._finish(record)

@@ -125,6 +125,15 @@ def test_manifest_names_the_weights_the_teacher_started_from(
     assert ("Kaiming He" in (weights["attribution"] or "")) == (start == "imagenet")
 
 
+def test_manifest_names_the_weights_of_an_ensemble_s_members(tmp_path: Path) -> None:
+    members = {"a": recipe.Teacher(model="densenet121", weights="imagenet"), "b": recipe.Teacher()}
+    weights = write_bundle(tmp_path / "bundle", teacher=recipe.Teacher(model="ensemble", members=members))["weights"]
+    assert (weights["teacher"], weights["teacher_start"]) == ("ensemble", "members")
+    assert weights["members"]["a"]["licence"].startswith("BSD-3-Clause")
+    assert "Gao Huang" in weights["members"]["a"]["attribution"]
+    assert weights["members"]["b"]["teacher_start"] == "none"
+
+
 def test_settings_of_the_recipe_arrive(tmp_path: Path) -> None:
     manifest = write_bundle(tmp_path / "bundle", num_golden=16, min_confidence=0.75, intended_use="For tests.")
     assert (manifest["min_confidence"], manifest["intended_use"]) == (0.75, "For tests.")

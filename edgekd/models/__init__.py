@@ -5,17 +5,21 @@ Every builder returns a flat functional Keras model from RGB pixels (float32, 0.
 their own, so that a model's digest does not depend on what was built before it.
 """
 
+from edgekd.models.applications import APPLICATIONS
 from edgekd.models.students import STUDENTS, build_student
 from edgekd.models.taps import channels, layer_pairs, with_features
-from edgekd.models.teachers import TEACHERS, build_teacher, check_weights
+from edgekd.models.teachers import TEACHERS, build_ensemble, build_teacher, check_size, check_teacher
 
 __all__ = [
+    "APPLICATIONS",
     "STUDENTS",
     "TEACHERS",
+    "build_ensemble",
     "build_student",
     "build_teacher",
     "channels",
-    "check_weights",
+    "check_size",
+    "check_teacher",
     "layer_pairs",
     "with_features",
 ]

@@ -1,23 +1,33 @@
-"""Teachers by name."""
+"""Teachers by name, and ensembles of them."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from edgekd._keras import tf_keras
-from edgekd.errors import ModelError
+from edgekd.errors import ModelError, RecipeError
+from edgekd.models import applications
+from edgekd.models.applications import APPLICATIONS
+from edgekd.models.graft import graft
 from edgekd.models.layers import conv_bn, with_momentum
+from edgekd.recipe import Teacher
 from edgekd.registry import Registry
 
-TeacherBuilder = Callable[[int, int, str], Any]
+TeacherBuilder = Callable[[Any, int, str, float], Any]
+"""``(pixels, num_classes, weights, width_multiplier) -> logits``: from a Keras tensor ``(n, s, s, 3)``, RGB in 0..255,
+to one of shape ``(n, K)``, the output of a dense layer that is called ``logits``."""
 
 TEACHERS: Registry[TeacherBuilder] = Registry("teacher", "edgekd.teachers", ModelError)
+for _name in APPLICATIONS:
+    TEACHERS.register(_name)(functools.partial(applications.build, _name))
 
 
-def build_teacher(name: str, *, image_size: int, num_classes: int, weights: str) -> Any:
+def build_teacher(
+    name: str, *, image_size: int, num_classes: int, weights: str, width_multiplier: float = 1.0, seen_size: int = 0
+) -> Any:
     """Build a teacher with a fresh head.
 
     Args:
@@ -25,101 +35,92 @@ def build_teacher(name: str, *, image_size: int, num_classes: int, weights: str)
         image_size: side of the input, in pixels.
         num_classes: logits, at least 2.
         weights: ``"none"``, ``"imagenet"`` or the path of a weights file of the backbone.
+        width_multiplier: factor on the channels of every layer, where the network has one.
+        seen_size: side to which the input is resized inside the graph, bilinearly; 0: as it is. So a teacher of large
+            images sees the very view that its student sees.
 
     Raises:
         ModelError: unknown name; weights that are not there, do not fit, or cannot be downloaded.
+        RecipeError: a width that the network does not have, images that are too small for it.
     """
-    return with_momentum(TEACHERS[name](image_size, num_classes, weights))
-
-
-def check_weights(weights: str) -> None:
-    """Raise unless ``weights`` is ``"none"``, ``"imagenet"`` or a file."""
-    if weights not in ("none", "imagenet") and not Path(weights).is_file():
-        raise ModelError(f'teacher.weights = "{weights}": no such file; allowed: none, imagenet, or a path')
-
-
-@TEACHERS.register("resnet50")
-def resnet50(image_size: int, num_classes: int, weights: str) -> Any:
-    """ResNet-50 (He et al. 2016, "Deep residual learning"); from ImageNet where weights are given."""
-    if image_size < 32:
-        raise ModelError(
-            f"teacher resnet50 needs images of at least 32 pixels, not {image_size}; set data.image_size = 32"
-        )
+    config = Teacher(model=name, weights=weights, width_multiplier=width_multiplier, image_size=seen_size)
+    check_teacher(config, "teacher")
+    check_size(config, "teacher", image_size)
     pixels = tf_keras.Input((image_size, image_size, 3), name="pixels")
-    if weights == "none":
-        scaled = tf_keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(pixels)
-    else:
-        scaled = _imagenet_input(pixels)
-    backbone = _resnet50_backbone(scaled, weights)
-    features = tf_keras.layers.GlobalAveragePooling2D(name="pool")(backbone.output)
-    logits = tf_keras.layers.Dense(num_classes, name="logits")(features)
-    model = tf_keras.Model(pixels, logits, name="resnet50")
-    if weights != "none":
-        _set_imagenet_input(model.get_layer("imagenet_input"))
-    return model
+    seen = pixels
+    if seen_size not in (0, image_size):
+        seen = tf_keras.layers.Resizing(seen_size, seen_size, interpolation="bilinear", name="resize")(pixels)
+    logits = TEACHERS[name](seen, num_classes, weights, width_multiplier)
+    return with_momentum(tf_keras.Model(pixels, logits, name=name))
 
 
-def _resnet50_backbone(inputs: Any, weights: str) -> Any:
-    check_weights(weights)
-    make = functools.partial(tf_keras.applications.ResNet50, include_top=False)
-    backbone = make(input_tensor=inputs, weights=None)
-    if weights == "none":
-        return backbone
-    try:
-        # Keras counts the layers of a weights file, and the layer before the backbone would be one too many.
-        for layer in make(weights=weights).layers:
-            if layer.weights:
-                backbone.get_layer(layer.name).set_weights(layer.get_weights())
-        return backbone
-    except Exception as error:  # downloads and HDF5 files fail in many ways of their own
-        remedy = (
-            "the download failed; fetch resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5 elsewhere and set "
-            'teacher.weights to its path, or train from scratch with teacher.weights = "none"'
-            if weights == "imagenet"
-            else "the file must hold the weights of tf_keras.applications.ResNet50(include_top=False)"
+def build_ensemble(members: Mapping[str, Any]) -> Any:
+    """One flat network whose logits are the mean of its members' logits.
+
+    Of logits and not of probabilities: every loss softens or compares logits, at temperatures of its own, and the mean
+    of logits is one teacher at all of them (the geometric mean of the members' probabilities, scaled to sum 1).
+
+    Args:
+        members: at least two models of one input size and one number of classes, by name; a layer ``x`` of member
+            ``a`` is called ``a_x``.
+    """
+    first = next(iter(members.values()))
+    pixels = tf_keras.Input(first.input_shape[1:], name="pixels")
+    logits = [graft(model, pixels, f"{name}_") for name, model in members.items()]
+    return tf_keras.Model(pixels, tf_keras.layers.Average(name="logits")(logits), name="ensemble")
+
+
+def check_teacher(config: Teacher, key: str) -> None:
+    """Raise where a teacher cannot be had as configured; ``key`` is the dotted key of its table.
+
+    Raises:
+        ModelError: an unknown name, weights that are not there.
+        RecipeError: a width that the network or its weights do not have.
+    """
+    TEACHERS[config.model]
+    if config.model == "resnet_small" and config.weights != "none":
+        raise ModelError(f'{key}.weights = "{config.weights}": resnet_small has none to load; allowed: none')
+    if config.weights not in ("none", "imagenet") and not Path(config.weights).is_file():
+        raise ModelError(f'{key}.weights = "{config.weights}": no such file; allowed: none, imagenet, or a path')
+    application = APPLICATIONS.get(config.model)
+    if application is None:
+        return
+    width = config.width_multiplier
+    if width != 1 and not application.widths:
+        raise RecipeError(f"{key}.width_multiplier = {width:g}: {config.model} has one width; allowed: 1")
+    if config.weights == "imagenet" and application.widths and width not in application.widths:
+        widths = ", ".join(f"{each:g}" for each in application.widths)
+        raise RecipeError(f"{key}.width_multiplier = {width:g}: ImageNet weights of {config.model} exist for {widths}")
+
+
+def check_size(config: Teacher, key: str, image_size: int) -> None:
+    """Raise RecipeError where a teacher cannot see images of the data's size, in pixels, as configured."""
+    application = APPLICATIONS.get(config.model)
+    seen = config.image_size or image_size
+    if application is not None and seen < application.min_size:
+        raise RecipeError(
+            f"teacher {config.model} needs images of at least {application.min_size} pixels, not {seen}; "
+            f"set {key}.image_size = {application.min_size}, which resizes them inside its graph"
         )
-        raise ModelError(
-            f'teacher.weights = "{weights}": {remedy} ({(str(error) or type(error).__name__).splitlines()[0]})'
-        ) from error
-
-
-# What tf_keras.applications.resnet50.preprocess_input does, as a frozen 1x1 convolution, so that the saved model needs
-# no code of ours: RGB to BGR, minus the ImageNet mean.
-_IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
-
-
-def _imagenet_input(pixels: Any) -> Any:
-    return tf_keras.layers.Conv2D(3, 1, trainable=False, name="imagenet_input")(pixels)
-
-
-def _set_imagenet_input(layer: Any) -> None:
-    import numpy as np
-
-    layer.set_weights(
-        [np.eye(3, dtype=np.float32)[::-1].reshape(1, 1, 3, 3), -np.array(_IMAGENET_MEAN_BGR, np.float32)]
-    )
 
 
 @TEACHERS.register("resnet_small")
-def resnet_small(image_size: int, num_classes: int, weights: str) -> Any:
+def resnet_small(pixels: Any, num_classes: int, weights: str, width_multiplier: float) -> Any:
     """A residual network of 14 layers for small images and quick runs.
 
     Three stages of two basic blocks with 32, 64 and 128 channels (He et al. 2016, section 4.2, wider and shallower),
     0.7 million parameters.
     """
-    if weights != "none":
-        raise ModelError(f'teacher.weights = "{weights}": resnet_small has none to load; allowed: none')
     layers = tf_keras.layers
-    pixels = tf_keras.Input((image_size, image_size, 3), name="pixels")
+    widths = [round(channels * width_multiplier) for channels in (32, 64, 128)]
     x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(pixels)
-    x = conv_bn(x, 32, 3, 2 if image_size > 40 else 1, "stem")
+    x = conv_bn(x, widths[0], 3, 2 if pixels.shape[1] > 40 else 1, "stem")
     x = layers.ReLU(name="stem_relu")(x)
-    for stage, channels in enumerate((32, 64, 128)):
+    for stage, channels in enumerate(widths):
         for block in range(2):
             x = _basic_block(x, channels, 2 if stage and not block else 1, f"stage{stage}_block{block}")
     features = layers.GlobalAveragePooling2D(name="pool")(x)
-    logits = layers.Dense(num_classes, name="logits")(features)
-    return tf_keras.Model(pixels, logits, name="resnet_small")
+    return layers.Dense(num_classes, name="logits")(features)
 
 
 def _basic_block(x: Any, channels: int, stride: int, name: str) -> Any:

@@ -30,6 +30,7 @@ from edgekd.manifest import (
     check_manifest,
     golden_holds,
 )
+from edgekd.models import APPLICATIONS
 from edgekd.preprocessing import MAX_PIXELS, preprocess
 from edgekd.recipe import Bundle, Teacher
 
@@ -293,23 +294,33 @@ def _about_origin(
         "claims": verification.facts["claims"],
         "warnings": [*facts["warnings"], *verification.facts["warnings"]],
         "data": {name: facts[name] for name in ("name", "licence", "source", "attribution", "sha256")},
-        "weights": {"student_start": "none", "teacher": teacher.model, **_teacher_start(teacher.weights)},
+        "weights": {"student_start": "none", **_teacher_start(teacher)},
     }
 
 
-def _teacher_start(weights: str) -> dict[str, Any]:
-    """Licence and attribution of the weights from which the teacher's training started."""
-    if weights == "none":
-        return {"teacher_start": "none", "sha256": None, "licence": None, "attribution": None}
-    if weights == "imagenet":
-        return {
-            "teacher_start": "imagenet",
-            "sha256": None,
-            "licence": "MIT (Keras Applications); trained on ImageNet, whose images are for non-commercial research",
-            "attribution": "ResNet-50 weights of Keras Applications, ported from Kaiming He et al., "
-            '"Deep Residual Learning for Image Recognition" (2016); ImageNet, https://www.image-net.org',
-        }
-    return {"teacher_start": "file", "sha256": weights, "licence": "", "attribution": "not stated"}
+def _teacher_start(teacher: Teacher) -> dict[str, Any]:
+    """Licence and attribution of the weights from which the teacher's training started, or its members' did."""
+    start = {"teacher": teacher.model, "sha256": None, "licence": None, "attribution": None}
+    if teacher.members:
+        members = {name: _teacher_start(member) for name, member in teacher.members.items()}
+        return {**start, "teacher_start": "members", "members": members}
+    if teacher.weights == "none":
+        return {**start, "teacher_start": "none"}
+    if teacher.weights == "imagenet":
+        return {**start, "teacher_start": "imagenet", **_imagenet_origin(teacher.model)}
+    return {**start, "teacher_start": "file", "sha256": teacher.weights, "licence": "", "attribution": "not stated"}
+
+
+def _imagenet_origin(model: str) -> dict[str, str]:
+    images = "trained on ImageNet, whose images are for non-commercial research"
+    if model not in APPLICATIONS:
+        return {"licence": "", "attribution": f"not stated by whoever registers {model}; {images}"}
+    origin = APPLICATIONS[model]
+    return {
+        "licence": f"{origin.licence} (Keras Applications); {images}",
+        "attribution": f"{origin.constructor} weights of Keras Applications, after {origin.paper}; "
+        "ImageNet, https://www.image-net.org",
+    }
 
 
 def _tensor(tensor: tflite.Tensor) -> dict[str, Any]:
