@@ -88,8 +88,8 @@ def build(
 ) -> None:
     """Build RECIPE: train, distil, prune, quantize, verify, measure, report.
 
-    RECIPE is a built-in name (quickstart, default, pneumoniamnist, cifar100) or a TOML file. Without it: quickstart,
-    on drawn blood cells; or default, where --data is given.
+    RECIPE is a built-in name (quickstart, default, pneumoniamnist, breastmnist, cifar100) or a TOML file. Without it:
+    quickstart, on drawn blood cells; or default, where --data is given.
     """
     from edgekd import api
 

@@ -19,7 +19,7 @@ def test_builtin_recipes_load_and_survive_a_round_trip(name: str, tmp_path: Path
 
 
 def test_builtin_names() -> None:
-    assert recipe.builtin_names() == ["cifar100", "default", "pneumoniamnist", "quickstart"]
+    assert recipe.builtin_names() == ["breastmnist", "cifar100", "default", "pneumoniamnist", "quickstart"]
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_wrong_values_are_named_with_what_is_allowed(changes: dict[str, object],
     ("name", "message"),
     [
         ("quikstart", 'unknown recipe "quikstart"; did you mean "quickstart"?'),
-        ("nowhere.toml", 'recipe "nowhere.toml" does not exist; built-in recipes: cifar100, default'),
+        ("nowhere.toml", 'recipe "nowhere.toml" does not exist; built-in recipes: breastmnist, cifar100'),
     ],
 )
 def test_unknown_recipes(name: str, message: str) -> None:
