@@ -165,6 +165,11 @@ class Distill:
     width_multiplier: float = option(
         0.35, "width of every layer against the published architecture", above=0, maximum=2
     )
+    weights: str = option(
+        "none",
+        "where the student starts: none, imagenet (for the widths that Keras publishes of mobilenet_v1, mobilenet_v2 "
+        "and mobilenet_v3_small; downloads), or the path of a weights file of the backbone",
+    )
     mode: str = option(
         "stored",
         "where the teacher's answers come from: stored (once per view, before the student is trained), live (in every "

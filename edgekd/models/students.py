@@ -8,6 +8,7 @@ from typing import Any
 from edgekd._keras import tf_keras
 from edgekd.errors import ModelError
 from edgekd.models.layers import conv_bn, with_momentum
+from edgekd.models.published import PUBLISHED, check_start, start_from
 from edgekd.registry import Registry
 
 StudentBuilder = Callable[[int, int, float], Any]
@@ -15,39 +16,53 @@ StudentBuilder = Callable[[int, int, float], Any]
 STUDENTS: Registry[StudentBuilder] = Registry("student", "edgekd.students", ModelError)
 
 
-def build_student(name: str, *, image_size: int, num_classes: int, width_multiplier: float) -> Any:
-    """Build a freshly initialised student.
+def build_student(
+    name: str, *, image_size: int, num_classes: int, width_multiplier: float, weights: str = "none"
+) -> Any:
+    """Build a student with a fresh head.
 
     Args:
         name: a name in ``STUDENTS``.
         image_size: side of the input, in pixels.
         num_classes: logits, at least 2.
         width_multiplier: factor on the channels of every layer.
+        weights: ``"none"``, ``"imagenet"``, or the path of a weights file of the backbone: of the network of
+            ``tf_keras.applications`` without its top where the student is one of those, else of all that is below the
+            student's own head.
 
     Raises:
-        ModelError: unknown name.
+        ModelError: unknown name; weights that do not exist, do not fit, or cannot be downloaded; a student of another
+            package that does not map pixels to logits.
     """
-    return with_momentum(STUDENTS[name](image_size, num_classes, width_multiplier))
+    check_start(name, width_multiplier, weights)
+    model = with_momentum(STUDENTS[name](image_size, num_classes, width_multiplier))
+    shapes = (model.input_shape, model.output_shape)
+    if shapes != ((None, image_size, image_size, 3), (None, num_classes)):
+        raise ModelError(
+            f'student "{name}" maps {shapes[0]} to {shapes[1]}; wanted: RGB pixels (None, {image_size}, {image_size}, '
+            f"3) to logits (None, {num_classes})"
+        )
+    if weights != "none":
+        start_from(model, name, width_multiplier, weights)
+    return model
+
+
+def _published(name: str, image_size: int, num_classes: int, width_multiplier: float) -> Any:
+    pixels, scaled = _normalised(image_size)
+    backbone = PUBLISHED[name].make(input_tensor=scaled, alpha=width_multiplier, weights=None)
+    return _classifier(pixels, backbone.output, num_classes, name)
 
 
 @STUDENTS.register("mobilenet_v2")
 def mobilenet_v2(image_size: int, num_classes: int, width_multiplier: float) -> Any:
-    """MobileNetV2 (Sandler et al. 2018) of any width, without pretrained weights."""
-    pixels, scaled = _normalised(image_size)
-    backbone = tf_keras.applications.MobileNetV2(
-        input_tensor=scaled, alpha=width_multiplier, include_top=False, weights=None
-    )
-    return _classifier(pixels, backbone.output, num_classes, "mobilenet_v2")
+    """MobileNetV2 (Sandler et al. 2018) of any width."""
+    return _published("mobilenet_v2", image_size, num_classes, width_multiplier)
 
 
 @STUDENTS.register("mobilenet_v1")
 def mobilenet_v1(image_size: int, num_classes: int, width_multiplier: float) -> Any:
-    """MobileNet (Howard et al. 2017) of any width, without pretrained weights."""
-    pixels, scaled = _normalised(image_size)
-    backbone = tf_keras.applications.MobileNet(
-        input_tensor=scaled, alpha=width_multiplier, include_top=False, weights=None
-    )
-    return _classifier(pixels, backbone.output, num_classes, "mobilenet_v1")
+    """MobileNet (Howard et al. 2017) of any width."""
+    return _published("mobilenet_v1", image_size, num_classes, width_multiplier)
 
 
 @STUDENTS.register("mobilenet_v3_small")
@@ -56,16 +71,7 @@ def mobilenet_v3_small(image_size: int, num_classes: int, width_multiplier: floa
 
     That form has nothing that INT8 kernels are slow or inexact at.
     """
-    pixels, scaled = _normalised(image_size)
-    backbone = tf_keras.applications.MobileNetV3Small(
-        input_tensor=scaled,
-        alpha=width_multiplier,
-        minimalistic=True,
-        include_top=False,
-        weights=None,
-        include_preprocessing=False,
-    )
-    return _classifier(pixels, backbone.output, num_classes, "mobilenet_v3_small")
+    return _published("mobilenet_v3_small", image_size, num_classes, width_multiplier)
 
 
 @STUDENTS.register("resnet8")

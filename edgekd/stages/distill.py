@@ -48,7 +48,7 @@ def distill(
         progress: where the task is shown.
 
     Raises:
-        ModelError: unknown architecture, layers that cannot be compared.
+        ModelError: unknown architecture, weights that cannot be had, layers that cannot be compared.
         TrainingError: the loss is not a number.
     """
     dataset = Dataset.open(data)
@@ -58,6 +58,7 @@ def distill(
         image_size=dataset.image_size,
         num_classes=dataset.num_classes,
         width_multiplier=config.width_multiplier,
+        weights=config.weights,
     )
     alone = teacher is None and logits is None
     soft_targets = None if logits is None else np.load(logits.path / LOGITS_FILE, mmap_mode="r", allow_pickle=False)
