@@ -159,8 +159,8 @@ class Distill:
 
     student: str = option(
         "mobilenet_v2",
-        "architecture by name: mobilenet_v2, mobilenet_v1, mobilenet_v3_small (minimalistic), resnet8, ds_cnn, or one "
-        "that another package registers",
+        "architecture by name: mobilenet_v2, mobilenet_v1, mobilenet_v3_small (minimalistic), efficientnet_lite0, "
+        "resnet8, ds_cnn, or one that another package registers",
     )
     width_multiplier: float = option(
         0.35, "width of every layer against the published architecture", above=0, maximum=2

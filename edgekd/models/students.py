@@ -104,6 +104,51 @@ def ds_cnn(image_size: int, num_classes: int, width_multiplier: float) -> Any:
     return _classifier(pixels, x, num_classes, "ds_cnn")
 
 
+# Kernel, stride, expansion, channels and repeats of each stage (Tan and Le 2019, table 1; strides as in their code).
+_EFFICIENTNET_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+
+
+@STUDENTS.register("efficientnet_lite0")
+def efficientnet_lite0(image_size: int, num_classes: int, width_multiplier: float) -> Any:
+    """EfficientNet-Lite0 (Liu 2020): EfficientNet-B0 (Tan and Le 2019) with ReLU6, without squeeze and excite.
+
+    As in that form, stem (32 channels) and last convolution (1280) keep their width whatever the multiplier. Without
+    dropout and stochastic depth, as all students here.
+    """
+    layers = tf_keras.layers
+    pixels, x = _normalised(image_size)
+    x = layers.ReLU(6.0, name="stem_relu")(conv_bn(x, 32, 3, 2, "stem"))
+    for stage, (kernel, first_stride, expansion, count, repeats) in enumerate(_EFFICIENTNET_STAGES):
+        for index in range(repeats):
+            stride = 1 if index else first_stride
+            channels = _channels(count, width_multiplier)
+            x = _inverted_residual(x, channels, kernel, stride, expansion, f"stage{stage}_block{index}")
+    x = layers.ReLU(6.0, name="last_relu")(conv_bn(x, 1280, 1, 1, "last"))
+    return _classifier(pixels, x, num_classes, "efficientnet_lite0")
+
+
+def _inverted_residual(x: Any, channels: int, kernel: int, stride: int, expansion: int, name: str) -> Any:
+    """Widen, filter each channel, narrow (Sandler et al. 2018); with a shortcut where the shapes allow one."""
+    layers = tf_keras.layers
+    y = x
+    if expansion > 1:
+        y = layers.ReLU(6.0, name=f"{name}_expand_relu")(conv_bn(y, expansion * x.shape[-1], 1, 1, f"{name}_expand"))
+    depthwise = layers.DepthwiseConv2D(
+        kernel, stride, padding="same", use_bias=False, depthwise_initializer="he_normal", name=f"{name}_depthwise"
+    )
+    y = layers.BatchNormalization(name=f"{name}_depthwise_bn")(depthwise(y))
+    y = conv_bn(layers.ReLU(6.0, name=f"{name}_relu")(y), channels, 1, 1, f"{name}_project")
+    return layers.Add(name=f"{name}_add")([x, y]) if stride == 1 and x.shape[-1] == channels else y
+
+
 def _normalised(image_size: int) -> tuple[Any, Any]:
     """Pixels, and pixels between -1 and 1."""
     pixels = tf_keras.Input((image_size, image_size, 3), name="pixels")
@@ -120,5 +165,7 @@ def _classifier(pixels: Any, feature_map: Any, num_classes: int, name: str) -> A
 
 
 def _channels(count: int, width_multiplier: float) -> int:
-    """A multiple of 8, as kernels like them, and at least 8."""
-    return max(8, int(count * width_multiplier + 4) // 8 * 8)
+    """A multiple of 8, as kernels like them; at least 8, and at most 10 % fewer than asked for."""
+    wanted = count * width_multiplier
+    nearest = max(8, int(wanted + 4) // 8 * 8)
+    return nearest if nearest >= 0.9 * wanted else nearest + 8
