@@ -183,6 +183,12 @@ class Distill:
     )
     dkd_target_weight: float = option(1.0, "alpha of the loss dkd: weight of the true class", minimum=0, maximum=1000)
     dkd_nontarget_weight: float = option(8.0, "beta of the loss dkd: weight of the others", minimum=0, maximum=1000)
+    crd_negatives: int = option(
+        4096,
+        "other images that the loss crd tells each image from, in every step; at most all training images",
+        minimum=1,
+        maximum=1_000_000,
+    )
     layer_pairs: Mapping[str, str] = field(
         default_factory=dict,
         metadata={"doc": "student layer and teacher layer whose features are compared; empty: those of equal stride"},

@@ -131,8 +131,8 @@ def fit(
             order = epoch_order(seed, epoch, len(dataset.train.labels))
             indices = np.sort(order[position * training.batch_size :][: training.batch_size])
             view = epoch if soft_targets is None else epoch % len(soft_targets)
-            elapsed = state.step / total_steps
-            batch = make_batch(dataset.train, indices, view, views, seed, soft_targets, class_weights, elapsed)
+            at = (state.step, total_steps)
+            batch = make_batch(dataset.train, indices, view, views, seed, soft_targets, class_weights, *at)
             hooks.before_step()
             loss = float(step_function(learning_rate_at(training, state.step, steps_per_epoch), batch))
             if not math.isfinite(loss):

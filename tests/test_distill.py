@@ -48,11 +48,11 @@ def moved(before: list[np.ndarray], model) -> bool:
     return any(not np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
 
 
-@pytest.mark.parametrize("loss", ["kd", "attention", "fitnet", "rkd"])
+@pytest.mark.parametrize("loss", ["kd", "attention", "fitnet", "rkd", "crd"])
 def test_live_teacher_is_not_touched(loss: str, tiny_data: Artifact) -> None:
     student, teacher = networks()
     before = student.get_weights(), teacher.get_weights()
-    learner, pairs = beside_teacher(student, teacher, Distill(mode="live", loss={loss: 1.0}))
+    learner, pairs = beside_teacher(student, teacher, Distill(mode="live", loss={loss: 1.0}), num_train=48)
     values = steps(learner, tiny_data)
     assert values[-1] < values[0]
     assert moved(before[0], student)
@@ -64,7 +64,7 @@ def test_live_teacher_is_not_touched(loss: str, tiny_data: Artifact) -> None:
 def test_mutual_learning_moves_both_batch_statistics_included(tiny_data: Artifact) -> None:
     student, teacher = networks()
     before = student.get_weights(), teacher.get_weights()
-    learner, _ = beside_teacher(student, teacher, Distill(mode="mutual"))
+    learner, _ = beside_teacher(student, teacher, Distill(mode="mutual"), num_train=48)
     steps(learner, tiny_data)
     assert moved(before[0], student)
     for name in ("conv0", "logits"):
@@ -77,7 +77,7 @@ def test_mutual_learning_moves_both_batch_statistics_included(tiny_data: Artifac
 def test_each_of_two_mutual_learners_gets_its_own_gradient(tiny_data: Artifact) -> None:
     """Weight 1 on the labels: the student's loss has no term with the teacher, and its step is that of one alone."""
     student, teacher = networks()
-    learner, _ = beside_teacher(student, teacher, Distill(mode="mutual", loss={}, hard_loss_weight=1.0))
+    learner, _ = beside_teacher(student, teacher, Distill(mode="mutual", loss={}, hard_loss_weight=1.0), num_train=48)
     steps(learner, tiny_data, count=1)
     alone, _ = networks()
     steps(on_labels(alone, Distill()), tiny_data, count=1)
@@ -87,7 +87,9 @@ def test_each_of_two_mutual_learners_gets_its_own_gradient(tiny_data: Artifact) 
 
 def test_hints_train_an_adapter_beside_the_student(tiny_data: Artifact) -> None:
     student, teacher = networks()
-    learner, _ = beside_teacher(student, teacher, Distill(mode="live", loss={"fitnet": 1.0}, hard_loss_weight=0.0))
+    learner, _ = beside_teacher(
+        student, teacher, Distill(mode="live", loss={"fitnet": 1.0}, hard_loss_weight=0.0), num_train=48
+    )
     adapters = [layer for layer in learner.companions if layer is not teacher]
     assert [tuple(layer.kernel.shape) for layer in adapters] == [(4, 8), (4, 8)]
     before = [layer.get_weights()[0] for layer in adapters]
@@ -100,7 +102,7 @@ def test_stored_and_live_logits_give_the_same_step(tiny_data: Artifact) -> None:
     student, teacher = networks()
     images = np.float32(Dataset.open(tiny_data).train.images)
     stored = teacher(images, training=False).numpy().astype(np.float16)[None]
-    learner, _ = beside_teacher(student, teacher, Distill(mode="live"))
+    learner, _ = beside_teacher(student, teacher, Distill(mode="live"), num_train=48)
     live = steps(learner, tiny_data)
     again, _ = networks()
     assert steps(on_stored_logits(again, Distill()), tiny_data, soft_targets=stored) == pytest.approx(live, rel=2e-3)
@@ -161,7 +163,15 @@ def test_temperature_and_weight_follow_their_schedules(tiny_data: Artifact) -> N
     stored = np.random.default_rng(0).normal(0, 2, (1, 48, 2)).astype(np.float16)
     moving = Distill(temperature=6.0, temperature_end=2.0, hard_loss_weight=0.9, hard_loss_weight_end=0.1)
     batch = make_batch(
-        Dataset.open(tiny_data).train, np.arange(16), 0, Views(), 0, stored, np.ones(2, np.float32), elapsed=0.5
+        Dataset.open(tiny_data).train,
+        np.arange(16),
+        0,
+        Views(),
+        0,
+        stored,
+        np.ones(2, np.float32),
+        step=2,
+        total_steps=4,
     )
     found = []
     for config in (
@@ -183,4 +193,4 @@ def test_networks_without_a_common_size_are_refused(tiny_data: Artifact) -> None
     x = layers.Conv2D(2, 3, strides=5, name="odd")(pixels)
     teacher = _keras.tf_keras.Model(pixels, layers.Dense(2, name="logits")(layers.Flatten(name="flat")(x)))
     with pytest.raises(ModelError, match=r"no feature maps of equal size; name pairs of layers in distill.layer_pairs"):
-        beside_teacher(student, teacher, Distill(mode="live", loss={"attention": 1.0}))
+        beside_teacher(student, teacher, Distill(mode="live", loss={"attention": 1.0}), num_train=48)

@@ -65,7 +65,8 @@ def distill(
     title = "student alone" if alone else "student"
     pairs: list[Pair] = []
     if teacher is not None:
-        learner, pairs = beside_teacher(model, _keras.load_model(teacher.path / "model"), config)
+        knowing = _keras.load_model(teacher.path / "model")
+        learner, pairs = beside_teacher(model, knowing, config, num_train=len(dataset.train.labels), seed=seed)
     elif alone:
         learner = on_labels(model, config)
     else:
@@ -124,12 +125,14 @@ def _course(config: Distill, batch: Batch) -> tuple[Any, Any]:
     )
 
 
-def beside_teacher(model: Any, teacher: Any, config: Distill) -> tuple[Learner, list[Pair]]:
+def beside_teacher(
+    model: Any, teacher: Any, config: Distill, *, num_train: int, seed: int = 0
+) -> tuple[Learner, list[Pair]]:
     """The teacher in every step: fixed (live), or learning from the labels and the student (mutual)."""
     pairs = _pairs(model, teacher, config) if losses.feature_losses(config) else []
     student_view = with_features(model, [pair.student for pair in pairs])
     teacher_view = with_features(teacher, [pair.teacher for pair in pairs])
-    term = losses.objective(config, pairs)
+    term = losses.objective(config, losses.Setting(pairs, num_train, seed))
     mutual = config.mode == "mutual"
 
     def loss(pixels: Any, batch: Batch) -> Any:
@@ -137,7 +140,16 @@ def beside_teacher(model: Any, teacher: Any, config: Distill) -> tuple[Learner, 
         teacher_logits, teacher_features = teacher_view(pixels, mutual)
         temperature, weight = _course(config, batch)
         see = losses.Signals(
-            batch.targets, logits, teacher_logits, temperature, weight, batch.weights, features, teacher_features
+            batch.targets,
+            logits,
+            teacher_logits,
+            temperature,
+            weight,
+            batch.weights,
+            features,
+            teacher_features,
+            batch.indices,
+            batch.step,
         )
         value = term.function(see)
         if not mutual:
