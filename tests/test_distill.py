@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from edgekd.data import Dataset
 from edgekd.errors import ModelError
 from edgekd.progress import Progress
 from edgekd.recipe import Distill, Training, Views
-from edgekd.stages.distill import beside_teacher, on_labels, on_stored_logits
+from edgekd.stages.distill import beside_teacher, finetune, on_labels, on_stored_logits
 from edgekd.stages.teacher_logits import teacher_logits
 from edgekd.step import Learner, make_batch, make_optimizer, make_step
 from edgekd.training import evaluate, fit, make_predict
@@ -194,3 +195,44 @@ def test_networks_without_a_common_size_are_refused(tiny_data: Artifact) -> None
     teacher = _keras.tf_keras.Model(pixels, layers.Dense(2, name="logits")(layers.Flatten(name="flat")(x)))
     with pytest.raises(ModelError, match=r"no feature maps of equal size; name pairs of layers in distill.layer_pairs"):
         beside_teacher(student, teacher, Distill(mode="live", loss={"attention": 1.0}), num_train=48)
+
+
+@pytest.mark.parametrize(("trained", "kept"), [(False, True), (True, False)])
+def test_finetuning_is_kept_only_where_val_improves(
+    trained: bool, kept: bool, tiny_data: Artifact, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A network that knows nothing improves; one that has learned is spoilt by a rate of 10 and stays as it was."""
+    dataset, (student, _) = Dataset.open(tiny_data), networks()
+    common = {"seed": 0, "progress": Progress()}
+    if trained:
+        long = Training(epochs=12, batch_size=16, learning_rate=0.1)
+        fit(on_labels(student, Distill()), dataset, training=long, views=Views(), work=tmp_path, title="t", **common)
+    config = Distill(
+        finetune_epochs=3, finetune_learning_rate=10.0 if trained else 0.05, training=Training(batch_size=16)
+    )
+    before = student.get_weights()
+    logging.getLogger("edgekd").propagate = True
+    with caplog.at_level(logging.INFO, "edgekd"):
+        history, found = finetune(student, dataset, config, work=tmp_path / "finetune", **common)
+    assert len(history) == 3
+    assert found["kept"] == kept == moved(before, student)
+    assert f"{found['before']['auc']:.4f} to {found['after']['auc']:.4f}" in caplog.text
+    assert caplog.text.rstrip().endswith("kept" if kept else "not kept, the student stays as it was")
+    # What the student is now worth on val is what the record says.
+    assert evaluate(make_predict(student), dataset.val) == pytest.approx(found["after" if kept else "before"])
+
+
+def test_finetuning_sees_the_labels_alone_at_its_own_rate(tiny_data: Artifact, tmp_path: Path) -> None:
+    """Its first step is that of a student alone with the learning rate of fine-tuning and no warm-up."""
+    dataset = Dataset.open(tiny_data)
+    config = Distill(
+        finetune_epochs=1, finetune_learning_rate=0.02, training=Training(batch_size=48, learning_rate=3.0)
+    )
+    student, _ = networks()
+    finetune(student, dataset, config, seed=4, work=tmp_path, progress=Progress())
+    alone, _ = networks()
+    learner = on_labels(alone, Distill())
+    step = make_step(learner, make_optimizer(learner, config.training))
+    step(0.02, make_batch(dataset.train, np.arange(48), 0, Views(), 5, None, np.ones(2, np.float32)))
+    for expected, found in zip(alone.get_weights(), student.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

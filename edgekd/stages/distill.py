@@ -18,7 +18,7 @@ from edgekd.models import build_student, channels, layer_pairs, with_features
 from edgekd.progress import Progress
 from edgekd.recipe import Distill
 from edgekd.step import Batch, Learner
-from edgekd.training import evaluate, fit, make_predict
+from edgekd.training import evaluate, fit, make_predict, rank
 from edgekd.views import LOGITS_FILE
 
 logger = logging.getLogger("edgekd")
@@ -82,18 +82,22 @@ def distill(
         title=title,
         soft_targets=soft_targets,
     )
+    finetuning = None
     if config.finetune_epochs:
-        history += _finetune(model, dataset, config, seed, work / "finetune", progress, title)
+        epochs, finetuning = finetune(model, dataset, config, seed=seed, work=work / "finetune", progress=progress)
+        history += epochs
     _keras.save_model(model, out_dir / "model")
     entries = []
     if alone:
         path = out_dir / "student_alone_fp32.tflite"
+        steps = ["finetuned"] if finetuning and finetuning["kept"] else []
         path.write_bytes(tflite.convert(tflite.freeze(model), "fp32"))
-        entries.append(tflite.describe(path, id="student_alone_fp32", role="student", steps=[], shipped=False))
+        entries.append(tflite.describe(path, id="student_alone_fp32", role="student", steps=steps, shipped=False))
     facts = {
         "models": entries,
         "history": history,
         "layer_pairs": [[pair.student, pair.teacher] for pair in pairs],
+        "finetuning": finetuning,
         "val": evaluate(make_predict(model), dataset.val),
     }
     return Artifact.seal(out_dir, facts)
@@ -176,10 +180,16 @@ def _pairs(model: Any, teacher: Any, config: Distill) -> list[Pair]:
     return [Pair(ours, theirs, channels(model, ours), channels(teacher, theirs)) for ours, theirs in names]
 
 
-def _finetune(
-    model: Any, dataset: Dataset, config: Distill, seed: int, work: Path, progress: Progress, title: str
-) -> list[dict[str, float]]:
-    """Go on with the labels alone; weights are kept only where val improves on what distillation reached."""
+def finetune(
+    model: Any, dataset: Dataset, config: Distill, *, seed: int, work: Path, progress: Progress
+) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """Go on with the labels alone, from ``finetune_learning_rate`` down; kept only where val improves.
+
+    Returns:
+        One record per epoch, and what came of it: ``{"kept", "before": {"loss", "top1", "auc"}, "after"}``, on val;
+        ``after`` is the best epoch, kept or not.
+    """
+    before = evaluate(make_predict(model), dataset.val)
     training = dataclasses.replace(
         config.training,
         epochs=config.finetune_epochs,
@@ -187,7 +197,7 @@ def _finetune(
         schedule="cosine",
         warmup_epochs=0.0,
     )
-    return fit(
+    history = fit(
         on_labels(model, config),
         dataset,
         training=training,
@@ -195,6 +205,14 @@ def _finetune(
         seed=seed + 1,
         work=work,
         progress=progress,
-        title=f"{title}, fine-tuning",
+        title="student, fine-tuning",
         keep_initial=True,
     )
+    after = max(({name: row[f"val_{name}"] for name in before} for row in history), key=rank)
+    kept = rank(after) > rank(before)
+    logger.info(
+        f"fine-tuning, on val: AUC {before['auc']:.4f} to {after['auc']:.4f}, top-1 {before['top1']:.4f} to "
+        f"{after['top1']:.4f}, cross-entropy {before['loss']:.4f} to {after['loss']:.4f}: "
+        f"{'kept' if kept else 'not kept, the student stays as it was'}"
+    )
+    return history, {"kept": kept, "before": before, "after": after}
