@@ -7,14 +7,14 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from edgekd import _keras, data, ensemble, losses, onnx_export, recipe, target
 from edgekd.artifact import Artifact, read_json, sha256_file
-from edgekd.cache import Cache, StageRecord, versions
+from edgekd.cache import Cache, StageRecord, plugin_digest, versions
 from edgekd.errors import OutputError, UserError, did_you_mean
 from edgekd.models import KEYWORDS, STUDENTS, build_student, check_size, check_start, check_teacher
 from edgekd.progress import Progress
@@ -230,7 +230,7 @@ class _Builder(StageRunner):
 
         r = self.recipe
         _keras.set_determinism(r.num_threads)
-        if r.distill.weights != "none":
+        if r.distill.weights != "none" or _plugins(r.distill):
             _check_fit(r)
 
         source = {"source": self.fingerprint}
@@ -270,18 +270,23 @@ class _Builder(StageRunner):
             )
         seen = (source, None) if d.mode in ("live", "mutual") else (None, logits)
         made = self.student_of(dataclasses.replace(d, train_alone=False), images, *seen)
+        finetuning = made.facts["finetuning"]
+        steps = ["distilled", "finetuned"] if finetuning and finetuning["kept"] else ["distilled"]
         if "prune" in skipped:
-            return made, ["distilled"]
+            return made, steps
         # Where the student once started is told by its weights.
         went_on = dataclasses.replace(d, weights="none")
         pruned = self.trained("prune", prune, images, logits, made, config=r.prune, distillation=went_on)
-        return pruned, ["distilled", "pruned"]
+        return pruned, [*steps, "pruned"]
 
     def student_of(self, config: Distill, *inputs: Artifact | None, stage: str = "distill") -> Artifact:
         """Train a student, with or without what a teacher knows."""
         from edgekd.stages.distill import distill
 
-        return self.trained(stage, distill, *inputs, config=config, ingredients={"config": _by_content(config)})
+        ingredients: dict[str, Any] = {"config": _by_content(config)}
+        if plugins := _plugins(config):
+            ingredients["plugins"] = plugins
+        return self.trained(stage, distill, *inputs, config=config, ingredients=ingredients)
 
     def teacher(self, images: Artifact) -> Artifact:
         """One network, or the mean of several, each of which is a stage of its own in the cache."""
@@ -374,8 +379,18 @@ def _teacher_by_content(teacher: Teacher) -> Teacher:
     return dataclasses.replace(_by_content(teacher), seed=None, members=members)
 
 
+def _plugins(config: Distill) -> dict[str, str]:
+    """Digests of the code of other packages that a student is made and trained by."""
+    used: dict[str, Callable[..., Any]] = {
+        config.student: STUDENTS[config.student],
+        **{name: losses.LOSSES[name] for name in config.loss},
+    }
+    digests = {name: plugin_digest(function) for name, function in used.items()}
+    return {name: digest for name, digest in digests.items() if digest}
+
+
 def _check_fit(resolved: Recipe) -> None:
-    """Raise where the student's weights do not fit it, or cannot be had, before hours of training end at it."""
+    """Raise where a student cannot be built, or its weights do not fit, before hours of training end at it."""
     d = resolved.distill
     build_student(
         d.student,

@@ -35,16 +35,26 @@ def build_student(
             package that does not map pixels to logits.
     """
     check_start(name, width_multiplier, weights)
-    model = with_momentum(STUDENTS[name](image_size, num_classes, width_multiplier))
-    shapes = (model.input_shape, model.output_shape)
-    if shapes != ((None, image_size, image_size, 3), (None, num_classes)):
-        raise ModelError(
-            f'student "{name}" maps {shapes[0]} to {shapes[1]}; wanted: RGB pixels (None, {image_size}, {image_size}, '
-            f"3) to logits (None, {num_classes})"
-        )
+    model = STUDENTS[name](image_size, num_classes, width_multiplier)
+    _check_form(model, name, image_size, num_classes)
+    with_momentum(model)
     if weights != "none":
         start_from(model, name, width_multiplier, weights)
     return model
+
+
+def _check_form(model: Any, name: str, image_size: int, num_classes: int) -> None:
+    if not isinstance(model, tf_keras.Model):
+        raise ModelError(
+            f'student "{name}" is a {type(model).__module__}.{type(model).__name__}; wanted: tf_keras.Model'
+        )
+    found = (model.input_shape, model.output_shape, model.layers[-1].name)
+    wanted = ((None, image_size, image_size, 3), (None, num_classes), "logits")
+    if found != wanted:
+        raise ModelError(
+            f'student "{name}" goes from {found[0]} to {found[1]} and ends in the layer "{found[2]}"; wanted: from RGB '
+            f'pixels {wanted[0]} to logits {wanted[1]}, by a last layer "{wanted[2]}"'
+        )
 
 
 def _published(name: str, image_size: int, num_classes: int, width_multiplier: float) -> Any:
