@@ -7,18 +7,18 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from edgekd import _keras, data, ensemble, losses, onnx_export, recipe, target
-from edgekd.artifact import Artifact, read_json, sha256_file
-from edgekd.cache import Cache, StageRecord, plugin_digest, versions
+from edgekd import _keras, data, ensemble, keys, losses, onnx_export, recipe, target
+from edgekd.artifact import Artifact, read_json
+from edgekd.cache import Cache, StageRecord, versions
 from edgekd.errors import OutputError, UserError, did_you_mean
-from edgekd.models import KEYWORDS, STUDENTS, build_student, check_size, check_start, check_teacher
+from edgekd.models import STUDENTS, build_student, check_size, check_start, check_teacher
 from edgekd.progress import Progress
-from edgekd.recipe import Distill, Recipe, Teacher
+from edgekd.recipe import Distill, Recipe
 from edgekd.run_folder import FIRST_EVENT, RunFolder
 from edgekd.stage_runner import StageRunner, Stop
 
@@ -230,7 +230,7 @@ class _Builder(StageRunner):
 
         r = self.recipe
         _keras.set_determinism(r.num_threads)
-        if r.distill.weights != "none" or _plugins(r.distill):
+        if r.distill.weights != "none" or keys.plugins(r.distill):
             _check_fit(r)
 
         source = {"source": self.fingerprint}
@@ -283,8 +283,8 @@ class _Builder(StageRunner):
         """Train a student, with or without what a teacher knows."""
         from edgekd.stages.distill import distill
 
-        ingredients: dict[str, Any] = {"config": _by_content(config)}
-        if plugins := _plugins(config):
+        ingredients: dict[str, Any] = {"config": keys.by_content(config)}
+        if plugins := keys.plugins(config):
             ingredients["plugins"] = plugins
         return self.trained(stage, distill, *inputs, config=config, ingredients=ingredients)
 
@@ -299,7 +299,7 @@ class _Builder(StageRunner):
                 teacher,
                 images,
                 config=network,
-                ingredients={"config": _teacher_by_content(network)},
+                ingredients={"config": keys.teacher_by_content(network)},
                 seed=network.seed,
             )
             for name, network in ensemble.networks(self.recipe.teacher, self.recipe.seed).items()
@@ -333,8 +333,8 @@ class _Builder(StageRunner):
             self.recipe.bundle,
             out_dir,
             recipe_name=self.recipe.name,
-            teacher=_teacher_by_content(self.recipe.teacher),
-            student=_by_content(self.recipe.distill),
+            teacher=keys.teacher_by_content(self.recipe.teacher),
+            student=keys.by_content(self.recipe.distill),
             seed=self.recipe.seed,
         )
 
@@ -361,32 +361,6 @@ class _Builder(StageRunner):
         for model in self.models:
             for entry in model.facts["models"]:
                 shutil.copyfile(model.path / entry["file"], target / f"{entry['id']}.tflite")
-
-
-Started = TypeVar("Started", Teacher, Distill)
-
-
-def _by_content(config: Started) -> Started:
-    """For the key: a file of weights counts by its bytes and not by its name."""
-    if config.weights in KEYWORDS:
-        return config
-    return dataclasses.replace(config, weights=sha256_file(Path(config.weights)))
-
-
-def _teacher_by_content(teacher: Teacher) -> Teacher:
-    """The same of a teacher and its members; the stage's own seed stands in the key."""
-    members = {name: _teacher_by_content(member) for name, member in teacher.members.items()}
-    return dataclasses.replace(_by_content(teacher), seed=None, members=members)
-
-
-def _plugins(config: Distill) -> dict[str, str]:
-    """Digests of the code of other packages that a student is made and trained by."""
-    used: dict[str, Callable[..., Any]] = {
-        config.student: STUDENTS[config.student],
-        **{name: losses.LOSSES[name] for name in config.loss},
-    }
-    digests = {name: plugin_digest(function) for name, function in used.items()}
-    return {name: digest for name, digest in digests.items() if digest}
 
 
 def _check_fit(resolved: Recipe) -> None:

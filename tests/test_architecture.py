@@ -39,7 +39,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (3.0, ("stages", "stages.teacher", "stages.teacher_logits", "stages.distill", "stages.prune", "stages.quantize")),
     (3.0, ("stages.verify", "stages.benchmark", "stages.bundle", "stages.report")),
     (4.0, ("cache", "runtime", "measure")),
-    (4.1, ("stage_runner", "android", "device_rows")),
+    (4.1, ("stage_runner", "keys", "android", "device_rows")),
     (4.2, ("pipeline", "chains")),
     (4.3, ("api", "chain_child", "ablate")),
     (4.4, ("",)),  # edgekd itself, which names its public functions
