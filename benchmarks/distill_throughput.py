@@ -42,7 +42,7 @@ def compiled(way: str, image_size: int) -> Callable[..., Any]:
         learner = on_stored_logits(model, config)
     else:
         teacher = build_teacher("resnet50", image_size=image_size, num_classes=NUM_CLASSES, weights="none")
-        learner, _ = beside_teacher(model, teacher, config)
+        learner, _ = beside_teacher(model, teacher, config, num_train=1)
     return make_step(learner, make_optimizer(learner, Training(batch_size=128)))
 
 

@@ -34,6 +34,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
     "attention": {"loss": {"kd": 1.0, "attention": 10.0}, "mode": "live"},
     "fitnet": {"loss": {"kd": 1.0, "fitnet": 1.0}, "mode": "live"},
     "rkd": {"loss": {"kd": 1.0, "rkd": 1.0}, "mode": "live"},
+    "crd": {"loss": {"kd": 1.0, "crd": 0.8}, "mode": "live"},
     "mutual": {"loss": {"kd": 1.0}, "mode": "mutual"},
     "self": {"loss": {"kd": 1.0}, "mode": "self"},
 }

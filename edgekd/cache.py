@@ -14,6 +14,7 @@ import importlib.util
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -22,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgekd.artifact import Artifact, canonical_json, digest_folder, read_json, write_json
+from edgekd.artifact import Artifact, canonical_json, digest_folder, read_json, sha256_file, write_json
 from edgekd.errors import writing_to
 
 logger = logging.getLogger("edgekd")
@@ -177,6 +178,17 @@ def code_digest(module: str) -> str:
         modules[name] = ast.dump(_without_docstrings(tree))
         waiting += imported_modules(name, tree)
     return hashlib.sha256(canonical_json(modules).encode()).hexdigest()
+
+
+def plugin_digest(function: Callable[..., Any]) -> str | None:
+    """SHA-256 over the Python files of another package from which a function comes; None for one of our own."""
+    name = function.__module__.split(".")[0]
+    if name == "edgekd":
+        return None
+    package = sys.modules[name]
+    folders = [Path(folder) for folder in getattr(package, "__path__", [])]
+    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))] or [Path(package.__file__ or "")]
+    return hashlib.sha256(canonical_json([sha256_file(path) for path in files]).encode()).hexdigest()
 
 
 def imported_modules(name: str, tree: ast.Module) -> list[str]:

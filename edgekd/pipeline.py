@@ -12,13 +12,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, data, ensemble, losses, onnx_export, recipe, target
-from edgekd.artifact import Artifact, read_json, sha256_file
+from edgekd import _keras, data, ensemble, keys, losses, onnx_export, recipe, target
+from edgekd.artifact import Artifact, read_json
 from edgekd.cache import Cache, StageRecord, versions
 from edgekd.errors import OutputError, UserError, did_you_mean
-from edgekd.models import STUDENTS, check_size, check_teacher
+from edgekd.models import STUDENTS, build_student, check_size, check_start, check_teacher
 from edgekd.progress import Progress
-from edgekd.recipe import Distill, Recipe, Teacher
+from edgekd.recipe import Distill, Recipe
 from edgekd.run_folder import FIRST_EVENT, RunFolder
 from edgekd.stage_runner import StageRunner, Stop
 
@@ -175,6 +175,7 @@ def check_names(recipe_: Recipe) -> None:
     STUDENTS[recipe_.distill.student]
     losses.check(recipe_.distill)
     target.load(recipe_.benchmark.target)
+    check_start(recipe_.distill.student, recipe_.distill.width_multiplier, recipe_.distill.weights)
     if recipe_.bundle.onnx:
         onnx_export.require()
 
@@ -229,6 +230,8 @@ class _Builder(StageRunner):
 
         r = self.recipe
         _keras.set_determinism(r.num_threads)
+        if r.distill.weights != "none" or keys.plugins(r.distill):
+            _check_fit(r)
 
         source = {"source": self.fingerprint}
         images = self.cached("data", data.prepare, config=r.data, ingredients=source, shown=True)
@@ -249,7 +252,6 @@ class _Builder(StageRunner):
 
     def student(self, images: Artifact) -> tuple[Artifact, list[str]]:
         """From the teacher to the trained student, and what was done to it."""
-        from edgekd.stages.distill import distill
         from edgekd.stages.prune import prune
         from edgekd.stages.teacher_logits import teacher_logits
 
@@ -259,7 +261,7 @@ class _Builder(StageRunner):
         if "teacher" not in skipped:
             source = self.teacher(images)
         if "student_alone" not in skipped:
-            alone = self.trained("student_alone", distill, images, None, None, config=_alone(r))
+            alone = self.student_of(_alone(r), images, None, None, stage="student_alone")
             source = source or alone
         logits: Artifact | None = None
         if "teacher_logits" not in skipped:
@@ -267,11 +269,24 @@ class _Builder(StageRunner):
                 "teacher_logits", teacher_logits, images, source, config=d.views, num_views=d.num_views
             )
         seen = (source, None) if d.mode in ("live", "mutual") else (None, logits)
-        made = self.trained("distill", distill, images, *seen, config=dataclasses.replace(d, train_alone=False))
+        made = self.student_of(dataclasses.replace(d, train_alone=False), images, *seen)
+        finetuning = made.facts["finetuning"]
+        steps = ["distilled", "finetuned"] if finetuning and finetuning["kept"] else ["distilled"]
         if "prune" in skipped:
-            return made, ["distilled"]
-        pruned = self.trained("prune", prune, images, logits, made, config=r.prune, distillation=d)
-        return pruned, ["distilled", "pruned"]
+            return made, steps
+        # Where the student once started is told by its weights.
+        went_on = dataclasses.replace(d, weights="none")
+        pruned = self.trained("prune", prune, images, logits, made, config=r.prune, distillation=went_on)
+        return pruned, [*steps, "pruned"]
+
+    def student_of(self, config: Distill, *inputs: Artifact | None, stage: str = "distill") -> Artifact:
+        """Train a student, with or without what a teacher knows."""
+        from edgekd.stages.distill import distill
+
+        ingredients: dict[str, Any] = {"config": keys.by_content(config)}
+        if plugins := keys.plugins(config):
+            ingredients["plugins"] = plugins
+        return self.trained(stage, distill, *inputs, config=config, ingredients=ingredients)
 
     def teacher(self, images: Artifact) -> Artifact:
         """One network, or the mean of several, each of which is a stage of its own in the cache."""
@@ -284,7 +299,7 @@ class _Builder(StageRunner):
                 teacher,
                 images,
                 config=network,
-                ingredients={"config": _by_content(network)},
+                ingredients={"config": keys.teacher_by_content(network)},
                 seed=network.seed,
             )
             for name, network in ensemble.networks(self.recipe.teacher, self.recipe.seed).items()
@@ -318,7 +333,8 @@ class _Builder(StageRunner):
             self.recipe.bundle,
             out_dir,
             recipe_name=self.recipe.name,
-            teacher=_by_content(self.recipe.teacher),
+            teacher=keys.teacher_by_content(self.recipe.teacher),
+            student=keys.by_content(self.recipe.distill),
             seed=self.recipe.seed,
         )
 
@@ -347,12 +363,16 @@ class _Builder(StageRunner):
                 shutil.copyfile(model.path / entry["file"], target / f"{entry['id']}.tflite")
 
 
-def _by_content(teacher: Teacher) -> Teacher:
-    """For the key: a file of weights counts by its bytes and not by its name."""
-    path = Path(teacher.weights)
-    members = {name: _by_content(member) for name, member in teacher.members.items()}
-    counted = dataclasses.replace(teacher, seed=None, members=members)  # the stage's own seed stands in the key
-    return dataclasses.replace(counted, weights=sha256_file(path)) if path.is_file() else counted
+def _check_fit(resolved: Recipe) -> None:
+    """Raise where a student cannot be built, or its weights do not fit, before hours of training end at it."""
+    d = resolved.distill
+    build_student(
+        d.student,
+        image_size=resolved.data.image_size,
+        num_classes=2,
+        width_multiplier=d.width_multiplier,
+        weights=d.weights,
+    )
 
 
 def _run_name(network: str) -> str:

@@ -159,11 +159,16 @@ class Distill:
 
     student: str = option(
         "mobilenet_v2",
-        "architecture by name: mobilenet_v2, mobilenet_v1, mobilenet_v3_small (minimalistic), resnet8, ds_cnn, or one "
-        "that another package registers",
+        "architecture by name: mobilenet_v2, mobilenet_v1, mobilenet_v3_small (minimalistic), efficientnet_lite0, "
+        "resnet8, ds_cnn, or one that another package registers",
     )
     width_multiplier: float = option(
         0.35, "width of every layer against the published architecture", above=0, maximum=2
+    )
+    weights: str = option(
+        "none",
+        "where the student starts: none, imagenet (for the widths that Keras publishes of mobilenet_v1, mobilenet_v2 "
+        "and mobilenet_v3_small; downloads), or the path of a weights file of the backbone",
     )
     mode: str = option(
         "stored",
@@ -178,6 +183,12 @@ class Distill:
     )
     dkd_target_weight: float = option(1.0, "alpha of the loss dkd: weight of the true class", minimum=0, maximum=1000)
     dkd_nontarget_weight: float = option(8.0, "beta of the loss dkd: weight of the others", minimum=0, maximum=1000)
+    crd_negatives: int = option(
+        4096,
+        "other images that the loss crd tells each image from, in every step; at most all training images",
+        minimum=1,
+        maximum=1_000_000,
+    )
     layer_pairs: Mapping[str, str] = field(
         default_factory=dict,
         metadata={"doc": "student layer and teacher layer whose features are compared; empty: those of equal stride"},

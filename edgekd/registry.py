@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from edgekd.errors import UserError, did_you_mean
@@ -44,8 +44,7 @@ class Registry(Generic[F]):
             return self._functions[name]
         for point in self._entry_points():
             if point.name == name:
-                function: F = point.load()
-                return function
+                return self._load(point)
         raise self.error(f'unknown {self.kind} "{name}"{did_you_mean(name, self.names())}')
 
     def __contains__(self, name: object) -> bool:
@@ -54,5 +53,16 @@ class Registry(Generic[F]):
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
-    def _entry_points(self) -> list:  # type: ignore[type-arg]  # EntryPoint, told apart by name only
+    def _load(self, point: EntryPoint) -> F:
+        try:
+            function: F = point.load()
+        except Exception as error:  # another package's import may fail in any way
+            package = point.dist.name if point.dist else "an unknown package"
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise self.error(
+                f'{self.kind} "{point.name}" comes from {package} ({point.value}), which cannot be loaded: {reason}'
+            ) from error
+        return function
+
+    def _entry_points(self) -> list[EntryPoint]:
         return list(entry_points(group=self.group)) if self.group else []

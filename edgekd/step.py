@@ -30,6 +30,8 @@ class Batch(NamedTuple):
         weights: of the samples in the losses on labels, float32, shape ``(n,)``.
         soft_targets: the teacher's logits stored for these views, float32, shape ``(n, K)``; zeros where none are.
         elapsed: share of the training that is behind, in [0, 1).
+        indices: of the samples among the training images, shape ``(n,)``.
+        step: number of the step, from 0.
     """
 
     scene: Scene
@@ -37,6 +39,8 @@ class Batch(NamedTuple):
     weights: Any
     soft_targets: Any
     elapsed: Any
+    indices: Any
+    step: Any
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,8 @@ def make_batch(
     seed: int,
     soft_targets: NDArray[np.float16] | None,
     class_weights: NDArray[np.float32],
-    elapsed: float = 0.0,
+    step: int = 0,
+    total_steps: int = 1,
 ) -> Batch:
     """Gather what a step takes; ``class_weights`` has shape ``(K,)``. Targets are mixed as the images are."""
     scene, mixture = set_scene(views, seed, split.images, indices, view)
@@ -87,7 +92,9 @@ def make_batch(
         targets,
         targets @ class_weights,
         soft,
-        np.float32(elapsed),
+        np.float32(step / total_steps),
+        indices,
+        np.int64(step),
     )
 
 

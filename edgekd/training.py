@@ -13,7 +13,7 @@ import math
 import os
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def fit(
         state = restored
     elif keep_initial:
         score = evaluate(predict, dataset.val)
-        state.best, state.best_weights = (score["auc"], -score["loss"]), model.get_weights()
+        state.best, state.best_weights = rank(score), model.get_weights()
     hooks.on_start(optimizer)
     class_weights = weights_of_classes(training, dataset.train.labels, dataset.num_classes)
     step_function = make_step(learner, optimizer)
@@ -131,8 +131,8 @@ def fit(
             order = epoch_order(seed, epoch, len(dataset.train.labels))
             indices = np.sort(order[position * training.batch_size :][: training.batch_size])
             view = epoch if soft_targets is None else epoch % len(soft_targets)
-            elapsed = state.step / total_steps
-            batch = make_batch(dataset.train, indices, view, views, seed, soft_targets, class_weights, elapsed)
+            at = (state.step, total_steps)
+            batch = make_batch(dataset.train, indices, view, views, seed, soft_targets, class_weights, *at)
             hooks.before_step()
             loss = float(step_function(learning_rate_at(training, state.step, steps_per_epoch), batch))
             if not math.isfinite(loss):
@@ -174,6 +174,11 @@ def evaluate(predict: Predict, split: Split) -> dict[str, float]:
     return {"loss": loss, "top1": metrics.top1(probs, split.labels), "auc": metrics.auc(probs, split.labels)}
 
 
+def rank(score: Mapping[str, float]) -> tuple[float, float]:
+    """What val chooses by: the higher AUC; between equals the lower cross-entropy."""
+    return score["auc"], -score["loss"]
+
+
 def _end_epoch(
     model: Any, score: dict[str, float], state: _State, epoch: int, steps_per_epoch: int, first_epoch_kept: int
 ) -> None:
@@ -187,9 +192,9 @@ def _end_epoch(
         }
     )
     state.loss_sum = 0.0
-    rank = (score["auc"], -score["loss"])
-    if epoch >= first_epoch_kept and (state.best is None or rank > state.best):
-        state.best, state.best_weights = rank, model.get_weights()
+    reached = rank(score)
+    if epoch >= first_epoch_kept and (state.best is None or reached > state.best):
+        state.best, state.best_weights = reached, model.get_weights()
 
 
 def _save(path: Path, learner: Learner, optimizer: Any, state: _State) -> None:

@@ -86,9 +86,12 @@ def write_bundle(out_dir: Path, **settings: Any) -> dict[str, Any]:
     """Run the bundle stage; return the manifest."""
     out_dir.mkdir(parents=True)
     quantized, images, verified = artifacts()
-    teacher = settings.pop("teacher", recipe.Teacher())
+    trained = {
+        "teacher": settings.pop("teacher", recipe.Teacher()),
+        "student": settings.pop("student", recipe.Distill()),
+    }
     config = recipe.Bundle(**settings)
-    return bundle(quantized, images, verified, config, out_dir, recipe_name="colours", teacher=teacher)
+    return bundle(quantized, images, verified, config, out_dir, recipe_name="colours", **trained)
 
 
 @functools.cache

@@ -134,6 +134,26 @@ def test_manifest_names_the_weights_of_an_ensemble_s_members(tmp_path: Path) -> 
     assert weights["members"]["b"]["teacher_start"] == "none"
 
 
+@pytest.mark.parametrize(
+    ("weights", "start", "sha256", "licence"),
+    [
+        ("none", "none", None, None),
+        ("imagenet", "imagenet", None, "Apache-2.0"),
+        ("ab" * 32, "file", "ab" * 32, ""),
+    ],
+)
+def test_manifest_names_the_weights_the_student_started_from(
+    weights: str, start: str, sha256: str | None, licence: str | None, tmp_path: Path
+) -> None:
+    found = write_bundle(tmp_path / "bundle", student=recipe.Distill(student="mobilenet_v1", weights=weights))[
+        "weights"
+    ]
+    assert (found["student_start"], found["student_sha256"], found["teacher_start"]) == (start, sha256, "none")
+    assert (found["student_licence"] or "").startswith(licence or "")
+    assert (found["student_licence"] is None) == (licence is None) == (found["student_attribution"] is None)
+    assert ("Andrew Howard" in (found["student_attribution"] or "")) == (start == "imagenet")
+
+
 def test_settings_of_the_recipe_arrive(tmp_path: Path) -> None:
     manifest = write_bundle(tmp_path / "bundle", num_golden=16, min_confidence=0.75, intended_use="For tests.")
     assert (manifest["min_confidence"], manifest["intended_use"]) == (0.75, "For tests.")

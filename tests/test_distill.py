@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from edgekd.data import Dataset
 from edgekd.errors import ModelError
 from edgekd.progress import Progress
 from edgekd.recipe import Distill, Training, Views
-from edgekd.stages.distill import beside_teacher, on_labels, on_stored_logits
+from edgekd.stages.distill import beside_teacher, finetune, on_labels, on_stored_logits
 from edgekd.stages.teacher_logits import teacher_logits
 from edgekd.step import Learner, make_batch, make_optimizer, make_step
 from edgekd.training import evaluate, fit, make_predict
@@ -48,11 +49,11 @@ def moved(before: list[np.ndarray], model) -> bool:
     return any(not np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
 
 
-@pytest.mark.parametrize("loss", ["kd", "attention", "fitnet", "rkd"])
+@pytest.mark.parametrize("loss", ["kd", "attention", "fitnet", "rkd", "crd"])
 def test_live_teacher_is_not_touched(loss: str, tiny_data: Artifact) -> None:
     student, teacher = networks()
     before = student.get_weights(), teacher.get_weights()
-    learner, pairs = beside_teacher(student, teacher, Distill(mode="live", loss={loss: 1.0}))
+    learner, pairs = beside_teacher(student, teacher, Distill(mode="live", loss={loss: 1.0}), num_train=48)
     values = steps(learner, tiny_data)
     assert values[-1] < values[0]
     assert moved(before[0], student)
@@ -64,7 +65,7 @@ def test_live_teacher_is_not_touched(loss: str, tiny_data: Artifact) -> None:
 def test_mutual_learning_moves_both_batch_statistics_included(tiny_data: Artifact) -> None:
     student, teacher = networks()
     before = student.get_weights(), teacher.get_weights()
-    learner, _ = beside_teacher(student, teacher, Distill(mode="mutual"))
+    learner, _ = beside_teacher(student, teacher, Distill(mode="mutual"), num_train=48)
     steps(learner, tiny_data)
     assert moved(before[0], student)
     for name in ("conv0", "logits"):
@@ -77,7 +78,7 @@ def test_mutual_learning_moves_both_batch_statistics_included(tiny_data: Artifac
 def test_each_of_two_mutual_learners_gets_its_own_gradient(tiny_data: Artifact) -> None:
     """Weight 1 on the labels: the student's loss has no term with the teacher, and its step is that of one alone."""
     student, teacher = networks()
-    learner, _ = beside_teacher(student, teacher, Distill(mode="mutual", loss={}, hard_loss_weight=1.0))
+    learner, _ = beside_teacher(student, teacher, Distill(mode="mutual", loss={}, hard_loss_weight=1.0), num_train=48)
     steps(learner, tiny_data, count=1)
     alone, _ = networks()
     steps(on_labels(alone, Distill()), tiny_data, count=1)
@@ -87,7 +88,9 @@ def test_each_of_two_mutual_learners_gets_its_own_gradient(tiny_data: Artifact) 
 
 def test_hints_train_an_adapter_beside_the_student(tiny_data: Artifact) -> None:
     student, teacher = networks()
-    learner, _ = beside_teacher(student, teacher, Distill(mode="live", loss={"fitnet": 1.0}, hard_loss_weight=0.0))
+    learner, _ = beside_teacher(
+        student, teacher, Distill(mode="live", loss={"fitnet": 1.0}, hard_loss_weight=0.0), num_train=48
+    )
     adapters = [layer for layer in learner.companions if layer is not teacher]
     assert [tuple(layer.kernel.shape) for layer in adapters] == [(4, 8), (4, 8)]
     before = [layer.get_weights()[0] for layer in adapters]
@@ -100,7 +103,7 @@ def test_stored_and_live_logits_give_the_same_step(tiny_data: Artifact) -> None:
     student, teacher = networks()
     images = np.float32(Dataset.open(tiny_data).train.images)
     stored = teacher(images, training=False).numpy().astype(np.float16)[None]
-    learner, _ = beside_teacher(student, teacher, Distill(mode="live"))
+    learner, _ = beside_teacher(student, teacher, Distill(mode="live"), num_train=48)
     live = steps(learner, tiny_data)
     again, _ = networks()
     assert steps(on_stored_logits(again, Distill()), tiny_data, soft_targets=stored) == pytest.approx(live, rel=2e-3)
@@ -161,7 +164,15 @@ def test_temperature_and_weight_follow_their_schedules(tiny_data: Artifact) -> N
     stored = np.random.default_rng(0).normal(0, 2, (1, 48, 2)).astype(np.float16)
     moving = Distill(temperature=6.0, temperature_end=2.0, hard_loss_weight=0.9, hard_loss_weight_end=0.1)
     batch = make_batch(
-        Dataset.open(tiny_data).train, np.arange(16), 0, Views(), 0, stored, np.ones(2, np.float32), elapsed=0.5
+        Dataset.open(tiny_data).train,
+        np.arange(16),
+        0,
+        Views(),
+        0,
+        stored,
+        np.ones(2, np.float32),
+        step=2,
+        total_steps=4,
     )
     found = []
     for config in (
@@ -183,4 +194,45 @@ def test_networks_without_a_common_size_are_refused(tiny_data: Artifact) -> None
     x = layers.Conv2D(2, 3, strides=5, name="odd")(pixels)
     teacher = _keras.tf_keras.Model(pixels, layers.Dense(2, name="logits")(layers.Flatten(name="flat")(x)))
     with pytest.raises(ModelError, match=r"no feature maps of equal size; name pairs of layers in distill.layer_pairs"):
-        beside_teacher(student, teacher, Distill(mode="live", loss={"attention": 1.0}))
+        beside_teacher(student, teacher, Distill(mode="live", loss={"attention": 1.0}), num_train=48)
+
+
+@pytest.mark.parametrize(("trained", "kept"), [(False, True), (True, False)])
+def test_finetuning_is_kept_only_where_val_improves(
+    trained: bool, kept: bool, tiny_data: Artifact, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A network that knows nothing improves; one that has learned is spoilt by a rate of 10 and stays as it was."""
+    dataset, (student, _) = Dataset.open(tiny_data), networks()
+    common = {"seed": 0, "progress": Progress()}
+    if trained:
+        long = Training(epochs=12, batch_size=16, learning_rate=0.1)
+        fit(on_labels(student, Distill()), dataset, training=long, views=Views(), work=tmp_path, title="t", **common)
+    config = Distill(
+        finetune_epochs=3, finetune_learning_rate=10.0 if trained else 0.05, training=Training(batch_size=16)
+    )
+    before = student.get_weights()
+    logging.getLogger("edgekd").propagate = True
+    with caplog.at_level(logging.INFO, "edgekd"):
+        history, found = finetune(student, dataset, config, work=tmp_path / "finetune", **common)
+    assert len(history) == 3
+    assert found["kept"] == kept == moved(before, student)
+    assert f"{found['before']['auc']:.4f} to {found['after']['auc']:.4f}" in caplog.text
+    assert caplog.text.rstrip().endswith("kept" if kept else "not kept, the student stays as it was")
+    # What the student is now worth on val is what the record says.
+    assert evaluate(make_predict(student), dataset.val) == pytest.approx(found["after" if kept else "before"])
+
+
+def test_finetuning_sees_the_labels_alone_at_its_own_rate(tiny_data: Artifact, tmp_path: Path) -> None:
+    """Its first step is that of a student alone with the learning rate of fine-tuning and no warm-up."""
+    dataset = Dataset.open(tiny_data)
+    config = Distill(
+        finetune_epochs=1, finetune_learning_rate=0.02, training=Training(batch_size=48, learning_rate=3.0)
+    )
+    student, _ = networks()
+    finetune(student, dataset, config, seed=4, work=tmp_path, progress=Progress())
+    alone, _ = networks()
+    learner = on_labels(alone, Distill())
+    step = make_step(learner, make_optimizer(learner, config.training))
+    step(0.02, make_batch(dataset.train, np.arange(48), 0, Views(), 5, None, np.ones(2, np.float32)))
+    for expected, found in zip(alone.get_weights(), student.get_weights(), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -231,16 +231,49 @@ def test_extreme_logits_give_a_finite_loss_and_gradient(name: str) -> None:
     assert np.all(np.isfinite(tape.gradient(value, student).numpy()))
 
 
-def test_shifting_all_logits_changes_nothing() -> None:
-    plain = float(losses.kd(tf.constant(TEACHER), tf.constant(STUDENT), 2.0))
-    shifted = float(losses.kd(tf.constant(TEACHER + 7.0), tf.constant(STUDENT - 3.0), 2.0))
-    assert shifted == pytest.approx(plain, rel=1e-12)
+def soft(name: str, teacher: np.ndarray, student: np.ndarray, temperature: float) -> float:
+    config = Distill(loss={name: 1.0}, hard_loss_weight=0.0)
+    seen = losses.Signals(tf.constant(TARGETS), tf.constant(student), tf.constant(teacher), temperature, 0.0)
+    return float(losses.objective(config).function(seen))
 
 
-def test_scaling_logits_and_temperature_together_scales_the_loss_by_its_square() -> None:
-    plain = float(losses.kd(tf.constant(TEACHER), tf.constant(STUDENT), 1.0))
-    scaled = float(losses.kd(tf.constant(3 * TEACHER), tf.constant(3 * STUDENT), 3.0))
-    assert scaled == pytest.approx(9 * plain, rel=1e-12)
+@pytest.mark.parametrize("name", ["kd", "kd_standardized", "dkd", "dist", "label_smoothing"])
+def test_shifting_the_logits_of_a_sample_changes_nothing(name: str) -> None:
+    shifts = RANDOM.normal(0, 5, (2, 8, 1))
+    plain, shifted = soft(name, TEACHER, STUDENT, 2.0), soft(name, TEACHER + shifts[0], STUDENT + shifts[1], 2.0)
+    assert shifted == pytest.approx(plain, rel=1e-9)
+    assert plain > 0.01
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_shifting_the_logits_changes_no_loss_on_the_labels(gamma: float) -> None:
+    found = [
+        float(losses.cross_entropy(tf.constant(TARGETS), tf.constant(STUDENT + shift), 0.1, focal_gamma=gamma))
+        for shift in (0.0, 7.0)
+    ]
+    assert found[1] == pytest.approx(found[0], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["kd", "dkd", "dist"])
+def test_scaling_logits_and_temperature_together_scales_the_loss_by_its_square(name: str) -> None:
+    scaled = soft(name, 3 * TEACHER, 3 * STUDENT, 3.0)
+    assert scaled == pytest.approx(9 * soft(name, TEACHER, STUDENT, 1.0), rel=1e-9)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_gradient_of_the_focal_loss_against_finite_differences(gamma: float) -> None:
+    def value(student: object) -> object:
+        return losses.cross_entropy(tf.constant(TARGETS), student, 0.1, focal_gamma=gamma)
+
+    student, step = tf.Variable(STUDENT), 1e-6
+    with tf.GradientTape() as tape:
+        loss = value(student)
+    gradient = tape.gradient(loss, student).numpy()
+    for index in [(0, 0), (3, 2), (7, 4)]:
+        bump = np.zeros_like(STUDENT)
+        bump[index] = step
+        high, low = (float(value(tf.constant(STUDENT + sign * bump))) for sign in (1, -1))
+        assert gradient[index] == pytest.approx((high - low) / (2 * step), rel=1e-5, abs=1e-8)
 
 
 def test_equal_logits_cost_nothing_and_no_gradient_reaches_the_teacher() -> None:

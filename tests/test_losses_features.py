@@ -89,7 +89,7 @@ def test_gradient_against_finite_differences(name: str) -> None:
     _keras.reset(0)
     _keras.tf_keras.backend.set_floatx("float64")
     try:
-        term = losses.objective(config, [Pair("a", "b", 3, 6)])
+        term = losses.objective(config, losses.Setting([Pair("a", "b", 3, 6)]))
     finally:
         _keras.tf_keras.backend.set_floatx("float32")
 

@@ -38,7 +38,7 @@ MODELS: dict[str, Callable[[], Any]] = {
     "mobilenet_v2": student,
     **{
         name: functools.partial(other_student, name)
-        for name in ("mobilenet_v1", "mobilenet_v3_small", "resnet8", "ds_cnn")
+        for name in ("mobilenet_v1", "mobilenet_v3_small", "efficientnet_lite0", "resnet8", "ds_cnn")
     },
     "resnet_small": teacher,
     "resnet50": lambda: teacher("resnet50"),
@@ -156,7 +156,14 @@ def test_the_image_is_halved_five_times(size: int, side: int) -> None:
 
 
 def test_unknown_student_names_the_nearest() -> None:
-    assert list(STUDENTS) == ["ds_cnn", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "resnet8"]
+    assert list(STUDENTS) == [
+        "ds_cnn",
+        "efficientnet_lite0",
+        "mobilenet_v1",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "resnet8",
+    ]
     with pytest.raises(ModelError, match=r'^unknown student "mobilenetv2"; did you mean "mobilenet_v2"\?$'):
         build_student("mobilenetv2", image_size=32, num_classes=2, width_multiplier=1)
 
@@ -305,6 +312,36 @@ def test_small_students_have_the_parameters_of_their_papers(name: str, count: in
     assert other_student(name, width=1.0).count_params() == count
 
 
+def test_efficientnet_lite0_has_the_published_parameters() -> None:
+    """4.65 million with the ImageNet head (Liu 2020 gives 4.7), batch statistics aside.
+
+    Kernel, expansion, channels in and out, repeats after table 1 of Tan and Le (2019). A block is a widening, a
+    filter and a narrowing convolution, each with a scale and a shift a channel.
+    """
+    stages = [(3, 1, 32, 16, 1), (3, 6, 16, 24, 2), (5, 6, 24, 40, 2), (3, 6, 40, 80, 3), (5, 6, 80, 112, 3)]
+    stages += [(5, 6, 112, 192, 4), (3, 6, 192, 320, 1)]
+    expected = 27 * 32 + 2 * 32 + 320 * 1280 + 2 * 1280 + 1280 * 1000 + 1000
+    for kernel, factor, first, channels, repeats in stages:
+        for before in [first, *[channels] * (repeats - 1)]:
+            wide = factor * before
+            expected += (before * wide + 2 * wide) * (factor > 1) + kernel**2 * wide + 2 * wide
+            expected += wide * channels + 2 * channels
+    model = build_student("efficientnet_lite0", image_size=64, num_classes=1000, width_multiplier=1.0)
+    assert expected == 4_652_008
+    assert sum(int(np.prod(weight.shape)) for weight in model.trainable_weights) == expected
+    # Strides 2, 1, 2, 2, 2, 1, 2, 1 leave 64 / 32 positions a side; 9 of 16 blocks keep shape and have a shortcut.
+    assert model.get_layer("last_relu").output.shape[1:] == (2, 2, 1280)
+    assert sum(isinstance(layer, tf_keras.layers.Add) for layer in model.layers) == 9
+
+
+def test_efficientnet_lite0_keeps_stem_and_last_convolution_at_any_width() -> None:
+    model = other_student("efficientnet_lite0", width=0.35)
+    assert [model.get_layer(name).output.shape[-1] for name in ("stem_relu", "last_relu")] == [32, 1280]
+    # 0.35 of 16, 24, 40, 80, 112, 192, 320 is 5.6, 8.4, 14, 28, 39.2, 67.2, 112: to eights, and no more than 10 % down.
+    found = [model.get_layer(f"stage{stage}_block0_project_bn").output.shape[-1] for stage in range(7)]
+    assert found == [8, 8, 16, 32, 40, 64, 112]
+
+
 @pytest.mark.parametrize("name", ["resnet8", "ds_cnn"])
 def test_width_gives_channels_in_eights(name: str) -> None:
     layers = [layer for layer in other_student(name, width=0.35).layers if isinstance(layer, tf_keras.layers.Conv2D)]
@@ -312,7 +349,7 @@ def test_width_gives_channels_in_eights(name: str) -> None:
     assert min(layer.output.shape[-1] for layer in layers) == {"resnet8": 8, "ds_cnn": 24}[name]
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v3_small", "resnet8", "ds_cnn"])
+@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v3_small", "efficientnet_lite0", "resnet8", "ds_cnn"])
 def test_every_student_converts_to_int8_and_agrees_with_its_float_form(name: str) -> None:
     images = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), dtype=np.uint8)
     model = other_student(name)

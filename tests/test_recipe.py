@@ -28,6 +28,8 @@ def test_builtin_names() -> None:
         ({"distil.temperature": 2.0}, 'unknown key "distil"; did you mean "distill"?'),
         ({"distill.temprature": 2.0}, 'unknown key "distill.temprature"; did you mean "temperature"?'),
         ({"distill.temperature": 0.0}, "distill.temperature = 0.0: allowed: above 0 and at most 100"),
+        ({"distill.temperature": -1.0}, "distill.temperature = -1.0: allowed: above 0 and at most 100"),
+        ({"distill.temperature_end": 0.0}, "distill.temperature_end = 0.0: allowed: above 0 and at most 100"),
         ({"distill.temperature": float("nan")}, "distill.temperature = nan: allowed: above 0"),
         ({"distill.temperature": "hot"}, "distill.temperature = 'hot': a number is wanted"),
         ({"distill.hard_loss_weight": 1.5}, "allowed: at least 0 and at most 1"),

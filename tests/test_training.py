@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 import math
 from pathlib import Path
@@ -237,6 +238,27 @@ def test_a_loss_that_is_no_number_stops_and_names_the_step(tiny_data: Artifact, 
 
     with pytest.raises(TrainingError, match=r"tiny: the loss is (nan|inf) at step 0 of 24; lower the learning_rate"):
         run(tiny_model(), Dataset.open(tiny_data), tmp_path / "work", objective=poisoned)
+
+
+def test_what_was_good_before_a_loss_that_is_no_number_is_kept(tiny_data: Artifact, tmp_path: Path) -> None:
+    """Six steps an epoch: poison in step 15 leaves the checkpoint of step 12, from which the run can go on."""
+    dataset, work = Dataset.open(tiny_data), tmp_path / "work"
+    unbroken = tiny_model()
+    history = run(unbroken, dataset, tmp_path / "unbroken")
+
+    def poisoned(batch, logits):
+        factor = _keras.tf.where(batch.step == 15, np.float32("nan"), np.float32(1))
+        return factor * objective(batch, logits)
+
+    with pytest.raises(TrainingError, match=r"the loss is nan at step 15 of 24; .* The last good checkpoint is kept"):
+        run(tiny_model(), dataset, work, objective=poisoned)
+    with np.load(work / "checkpoint.npz", allow_pickle=False) as archive:
+        assert json.loads(archive["state"].tobytes())["step"] == 12
+        assert all(np.all(np.isfinite(archive[name])) for name in archive.files if name != "state")
+    resumed = tiny_model(seed=99)
+    assert run(resumed, dataset, work) == history
+    for expected, found in zip(unbroken.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_weight_decay_leaves_biases_alone(tiny_data: Artifact, tmp_path: Path) -> None:

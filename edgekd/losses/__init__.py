@@ -9,6 +9,7 @@ from edgekd.losses.logits import cross_entropy, dist, dkd, kd, kd_standardized
 from edgekd.losses.terms import (
     LOSSES,
     Pair,
+    Setting,
     Signals,
     Term,
     check,
@@ -22,6 +23,7 @@ from edgekd.losses.terms import (
 __all__ = [
     "LOSSES",
     "Pair",
+    "Setting",
     "Signals",
     "Term",
     "check",

@@ -43,7 +43,7 @@ def rkd_distance(teacher_map: Tensor, student_map: Tensor) -> Tensor:
 
     Mean Huber loss between the distances of all pairs of embeddings in the batch, each network's divided by their mean.
     """
-    teacher, student = tf.stop_gradient(_embedding(teacher_map)), _embedding(student_map)
+    teacher, student = tf.stop_gradient(embedding(teacher_map)), embedding(student_map)
     return tf.reduce_mean(_huber(_relative_distances(student) - _relative_distances(teacher)))
 
 
@@ -53,7 +53,7 @@ def rkd_angle(teacher_map: Tensor, student_map: Tensor) -> Tensor:
     Mean Huber loss between the cosines of the angles ``i j k`` of all triples of embeddings in the batch. Takes
     ``n**2 (n + c)`` numbers of memory.
     """
-    teacher, student = tf.stop_gradient(_embedding(teacher_map)), _embedding(student_map)
+    teacher, student = tf.stop_gradient(embedding(teacher_map)), embedding(student_map)
     return tf.reduce_mean(_huber(_cosines(student) - _cosines(tf.cast(teacher, student.dtype))))
 
 
@@ -80,7 +80,8 @@ def _attention_vector(feature_map: Tensor) -> Tensor:
     return tf.math.l2_normalize(tf.reshape(energy, (-1, energy.shape[1] * energy.shape[2])), axis=1)
 
 
-def _embedding(feature_map: Tensor) -> Tensor:
+def embedding(feature_map: Tensor) -> Tensor:
+    """A map averaged over its area: ``(n, h, w, c)`` to ``(n, c)``."""
     return tf.reduce_mean(feature_map, axis=(1, 2))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgekd._keras import tf, tf_keras
 from edgekd.errors import RecipeError
-from edgekd.losses import features, logits
+from edgekd.losses import contrast, features, logits
 from edgekd.recipe import Distill, Training
 from edgekd.registry import Registry
 
@@ -29,6 +29,8 @@ class Signals:
         weights: of the samples in the losses on labels, shape ``(n,)``.
         features: the student's feature maps, each ``(n, h, w, c)``; of the pairs that the losses compare.
         teacher_features: the teacher's, in the same order.
+        indices: of the samples among the training images, shape ``(n,)``.
+        step: number of the step, from 0.
     """
 
     targets: Tensor
@@ -39,6 +41,8 @@ class Signals:
     weights: Tensor | float = 1.0
     features: Sequence[Tensor] = ()
     teacher_features: Sequence[Tensor] = ()
+    indices: Tensor = None
+    step: Tensor | int = 0
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,22 @@ class Pair:
     teacher_channels: int
 
 
-Builder = Callable[[Distill, Sequence[Pair]], Term]
+@dataclass(frozen=True)
+class Setting:
+    """What a loss is built for, beside the recipe.
+
+    Attributes:
+        pairs: layers that are compared.
+        num_train: training images.
+        seed: of what the loss draws.
+    """
+
+    pairs: Sequence[Pair] = ()
+    num_train: int = 0
+    seed: int = 0
+
+
+Builder = Callable[[Distill, Setting], Term]
 
 LOSSES: Registry[Builder] = Registry("loss", "edgekd.losses", RecipeError)
 
@@ -126,9 +145,9 @@ def on_labels(training: Training, targets: Tensor, student_logits: Tensor, weigh
     return logits.cross_entropy(targets, student_logits, training.label_smoothing, weights, training.focal_gamma)
 
 
-def objective(config: Distill, pairs: Sequence[Pair] = ()) -> Term:
+def objective(config: Distill, setting: Setting | None = None) -> Term:
     """``w * on_labels + (1 - w) * sum of weight * loss``, with ``w = hard_loss_weight``."""
-    parts = [(weight, LOSSES[name](config, pairs)) for name, weight in config.loss.items()]
+    parts = [(weight, LOSSES[name](config, setting or Setting())) for name, weight in config.loss.items()]
 
     def total(see: Signals) -> Tensor:
         hard = on_labels(config.training, see.targets, see.logits, see.weights)
@@ -141,43 +160,43 @@ def objective(config: Distill, pairs: Sequence[Pair] = ()) -> Term:
 
 
 @LOSSES.register("kd")
-def _kd(config: Distill, pairs: Sequence[Pair]) -> Term:
+def _kd(config: Distill, setting: Setting) -> Term:
     return Term(lambda see: logits.kd(see.teacher_logits, see.logits, see.temperature))
 
 
 @LOSSES.register("kd_standardized")
-def _kd_standardized(config: Distill, pairs: Sequence[Pair]) -> Term:
+def _kd_standardized(config: Distill, setting: Setting) -> Term:
     return Term(lambda see: logits.kd_standardized(see.teacher_logits, see.logits, see.temperature))
 
 
 @LOSSES.register("dkd")
-def _dkd(config: Distill, pairs: Sequence[Pair]) -> Term:
+def _dkd(config: Distill, setting: Setting) -> Term:
     weights = config.dkd_target_weight, config.dkd_nontarget_weight
     return Term(lambda see: logits.dkd(see.targets, see.teacher_logits, see.logits, see.temperature, *weights))
 
 
 @LOSSES.register("dist")
-def _dist(config: Distill, pairs: Sequence[Pair]) -> Term:
+def _dist(config: Distill, setting: Setting) -> Term:
     return Term(lambda see: logits.dist(see.teacher_logits, see.logits, see.temperature))
 
 
 @LOSSES.register("label_smoothing")
-def _label_smoothing(config: Distill, pairs: Sequence[Pair]) -> Term:
+def _label_smoothing(config: Distill, setting: Setting) -> Term:
     """The control: soft targets that no teacher gave (Yuan et al. 2020, "Revisiting knowledge distillation")."""
     return Term(lambda see: logits.cross_entropy(see.targets, see.logits, _LABEL_SMOOTHING, see.weights))
 
 
 @LOSSES.register("attention")
 @on_features
-def _attention(config: Distill, pairs: Sequence[Pair]) -> Term:
+def _attention(config: Distill, setting: Setting) -> Term:
     return Term(lambda see: _mean(map(features.attention, see.teacher_features, see.features)))
 
 
 @LOSSES.register("fitnet")
 @on_features
-def _fitnet(config: Distill, pairs: Sequence[Pair]) -> Term:
+def _fitnet(config: Distill, setting: Setting) -> Term:
     adapters = []
-    for index, pair in enumerate(pairs):
+    for index, pair in enumerate(setting.pairs):
         adapter = tf_keras.layers.Dense(pair.teacher_channels, use_bias=False, name=f"fitnet_adapter{index}")
         adapter.build((None, None, None, pair.student_channels))
         adapters.append(adapter)
@@ -191,7 +210,7 @@ def _fitnet(config: Distill, pairs: Sequence[Pair]) -> Term:
 
 @LOSSES.register("rkd")
 @on_features
-def _rkd(config: Distill, pairs: Sequence[Pair]) -> Term:
+def _rkd(config: Distill, setting: Setting) -> Term:
     """Distances and angles between the last pair's embeddings; weighted 1 to 2 as in the paper's best setting."""
 
     def relations(see: Signals) -> Tensor:
@@ -199,6 +218,22 @@ def _rkd(config: Distill, pairs: Sequence[Pair]) -> Term:
         return features.rkd_distance(teacher, student) + 2.0 * features.rkd_angle(teacher, student)
 
     return Term(relations)
+
+
+@LOSSES.register("crd")
+@on_features
+def _crd(config: Distill, setting: Setting) -> Term:
+    """Of the last pair's embeddings."""
+    last = setting.pairs[-1]
+    # More than there are images would show some twice and teach nothing new.
+    negatives = min(config.crd_negatives, setting.num_train)
+    layer = contrast.Contrast(last.student_channels, last.teacher_channels, setting.num_train, negatives, setting.seed)
+
+    def contrasted(see: Signals) -> Tensor:
+        teacher = tf.stop_gradient(features.embedding(see.teacher_features[-1]))
+        return layer(features.embedding(see.features[-1]), teacher, see.indices, see.step)
+
+    return Term(contrasted, [layer])
 
 
 def _mean(values: Any) -> Tensor:

@@ -5,20 +5,26 @@ Every builder returns a flat functional Keras model from RGB pixels (float32, 0.
 their own, so that a model's digest does not depend on what was built before it.
 """
 
-from edgekd.models.applications import APPLICATIONS
+from edgekd.models.applications import APPLICATIONS, Application
+from edgekd.models.published import PUBLISHED, check_start
 from edgekd.models.students import STUDENTS, build_student
 from edgekd.models.taps import channels, layer_pairs, with_features
 from edgekd.models.teachers import TEACHERS, build_ensemble, build_teacher, check_size, check_teacher
+from edgekd.models.weights import KEYWORDS
 
 __all__ = [
     "APPLICATIONS",
+    "KEYWORDS",
+    "PUBLISHED",
     "STUDENTS",
     "TEACHERS",
+    "Application",
     "build_ensemble",
     "build_student",
     "build_teacher",
     "channels",
     "check_size",
+    "check_start",
     "check_teacher",
     "layer_pairs",
     "with_features",

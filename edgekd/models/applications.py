@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from edgekd._keras import tf_keras
-from edgekd.errors import ModelError
 from edgekd.models.graft import IMAGENET_MEAN, IMAGENET_VARIANCE, graft
+from edgekd.models.weights import load_weights
 
 # Mean of ImageNet's blue, green and red in 0..255, as the first residual networks and VGG take it off.
 _IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -113,19 +113,26 @@ def build(name: str, pixels: Any, num_classes: int, weights: str, width_multipli
 
 
 def _load(backbone: Any, make: Callable[..., Any], weights: str, application: Application) -> None:
-    try:
-        # At the size of the published weights: at others some networks warn that the weights are not for theirs.
-        backbone.set_weights(make(weights=weights, input_shape=(224, 224, 3)).get_weights())
-    except Exception as error:  # downloads and HDF5 files fail in many ways of their own
-        remedy = (
-            "the download failed; fetch that file elsewhere and set teacher.weights to its path, or train from scratch "
-            'with teacher.weights = "none"'
-            if weights == "imagenet"
-            else f"the file must hold the weights of tf_keras.applications.{application.constructor}(include_top=False)"
-            f"{' of teacher.width_multiplier' if application.widths else ''}"
-        )
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ModelError(f'teacher.weights = "{weights}": {remedy} ({reason})') from error
+    remedy = (
+        "the download failed; fetch that file elsewhere and set teacher.weights to its path, or train from scratch "
+        'with teacher.weights = "none"'
+        if weights == "imagenet"
+        else f"the file must hold the weights of tf_keras.applications.{application.constructor}(include_top=False)"
+        f"{' of teacher.width_multiplier' if application.widths else ''}"
+    )
+    load_weights(lambda: copy_published(backbone, make, weights), key="teacher.weights", weights=weights, remedy=remedy)
+
+
+def copy_published(backbone: Any, make: Callable[..., Any], weights: str) -> None:
+    """Fill a network without its top with the weights that Keras publishes for it, or with those of a file.
+
+    Args:
+        backbone: as ``make`` makes it, of any input size.
+        make: of Keras's arguments ``weights`` and ``input_shape``.
+        weights: ``"imagenet"``, or the path of a file.
+    """
+    # At the size of the published weights: at others some networks warn that the weights are not for theirs.
+    backbone.set_weights(make(weights=weights, input_shape=(224, 224, 3)).get_weights())
 
 
 def _symmetric(pixels: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from edgekd._keras import tf_keras
 from edgekd.errors import ModelError
 from edgekd.models.layers import conv_bn, with_momentum
+from edgekd.models.published import PUBLISHED, check_start, start_from
 from edgekd.registry import Registry
 
 StudentBuilder = Callable[[int, int, float], Any]
@@ -15,39 +16,63 @@ StudentBuilder = Callable[[int, int, float], Any]
 STUDENTS: Registry[StudentBuilder] = Registry("student", "edgekd.students", ModelError)
 
 
-def build_student(name: str, *, image_size: int, num_classes: int, width_multiplier: float) -> Any:
-    """Build a freshly initialised student.
+def build_student(
+    name: str, *, image_size: int, num_classes: int, width_multiplier: float, weights: str = "none"
+) -> Any:
+    """Build a student with a fresh head.
 
     Args:
         name: a name in ``STUDENTS``.
         image_size: side of the input, in pixels.
         num_classes: logits, at least 2.
         width_multiplier: factor on the channels of every layer.
+        weights: ``"none"``, ``"imagenet"``, or the path of a weights file of the backbone: of the network of
+            ``tf_keras.applications`` without its top where the student is one of those, else of all that is below the
+            student's own head.
 
     Raises:
-        ModelError: unknown name.
+        ModelError: unknown name; weights that do not exist, do not fit, or cannot be downloaded; a student of another
+            package that does not map pixels to logits.
     """
-    return with_momentum(STUDENTS[name](image_size, num_classes, width_multiplier))
+    check_start(name, width_multiplier, weights)
+    model = STUDENTS[name](image_size, num_classes, width_multiplier)
+    _check_form(model, name, image_size, num_classes)
+    with_momentum(model)
+    if weights != "none":
+        start_from(model, name, width_multiplier, weights)
+    return model
+
+
+def _check_form(model: Any, name: str, image_size: int, num_classes: int) -> None:
+    if not isinstance(model, tf_keras.Model):
+        raise ModelError(
+            f'student "{name}" is a {type(model).__module__}.{type(model).__name__}; wanted: tf_keras.Model'
+        )
+    found = (model.input_shape, model.output_shape, model.layers[-1].name)
+    wanted = ((None, image_size, image_size, 3), (None, num_classes), "logits")
+    if found != wanted:
+        raise ModelError(
+            f'student "{name}" goes from {found[0]} to {found[1]} and ends in the layer "{found[2]}"; wanted: from RGB '
+            f'pixels {wanted[0]} to logits {wanted[1]}, by a last layer "{wanted[2]}"'
+        )
+
+
+def _published(name: str, image_size: int, num_classes: int, width_multiplier: float) -> Any:
+    pixels, scaled = _normalised(image_size)
+    backbone = PUBLISHED[name].make(input_tensor=scaled, alpha=width_multiplier, weights=None)
+    return _classifier(pixels, backbone.output, num_classes, name)
 
 
 @STUDENTS.register("mobilenet_v2")
 def mobilenet_v2(image_size: int, num_classes: int, width_multiplier: float) -> Any:
-    """MobileNetV2 (Sandler et al. 2018) of any width, without pretrained weights."""
-    pixels, scaled = _normalised(image_size)
-    backbone = tf_keras.applications.MobileNetV2(
-        input_tensor=scaled, alpha=width_multiplier, include_top=False, weights=None
-    )
-    return _classifier(pixels, backbone.output, num_classes, "mobilenet_v2")
+    """MobileNetV2 (Sandler et al. 2018) of any width."""
+    return _published("mobilenet_v2", image_size, num_classes, width_multiplier)
 
 
 @STUDENTS.register("mobilenet_v1")
 def mobilenet_v1(image_size: int, num_classes: int, width_multiplier: float) -> Any:
-    """MobileNet (Howard et al. 2017) of any width, without pretrained weights."""
-    pixels, scaled = _normalised(image_size)
-    backbone = tf_keras.applications.MobileNet(
-        input_tensor=scaled, alpha=width_multiplier, include_top=False, weights=None
-    )
-    return _classifier(pixels, backbone.output, num_classes, "mobilenet_v1")
+    """MobileNet (Howard et al. 2017) of any width."""
+    return _published("mobilenet_v1", image_size, num_classes, width_multiplier)
 
 
 @STUDENTS.register("mobilenet_v3_small")
@@ -56,16 +81,7 @@ def mobilenet_v3_small(image_size: int, num_classes: int, width_multiplier: floa
 
     That form has nothing that INT8 kernels are slow or inexact at.
     """
-    pixels, scaled = _normalised(image_size)
-    backbone = tf_keras.applications.MobileNetV3Small(
-        input_tensor=scaled,
-        alpha=width_multiplier,
-        minimalistic=True,
-        include_top=False,
-        weights=None,
-        include_preprocessing=False,
-    )
-    return _classifier(pixels, backbone.output, num_classes, "mobilenet_v3_small")
+    return _published("mobilenet_v3_small", image_size, num_classes, width_multiplier)
 
 
 @STUDENTS.register("resnet8")
@@ -98,6 +114,51 @@ def ds_cnn(image_size: int, num_classes: int, width_multiplier: float) -> Any:
     return _classifier(pixels, x, num_classes, "ds_cnn")
 
 
+# Kernel, stride, expansion, channels and repeats of each stage (Tan and Le 2019, table 1; strides as in their code).
+_EFFICIENTNET_STAGES = (
+    (3, 1, 1, 16, 1),
+    (3, 2, 6, 24, 2),
+    (5, 2, 6, 40, 2),
+    (3, 2, 6, 80, 3),
+    (5, 1, 6, 112, 3),
+    (5, 2, 6, 192, 4),
+    (3, 1, 6, 320, 1),
+)
+
+
+@STUDENTS.register("efficientnet_lite0")
+def efficientnet_lite0(image_size: int, num_classes: int, width_multiplier: float) -> Any:
+    """EfficientNet-Lite0 (Liu 2020): EfficientNet-B0 (Tan and Le 2019) with ReLU6, without squeeze and excite.
+
+    As in that form, stem (32 channels) and last convolution (1280) keep their width whatever the multiplier. Without
+    dropout and stochastic depth, as all students here.
+    """
+    layers = tf_keras.layers
+    pixels, x = _normalised(image_size)
+    x = layers.ReLU(6.0, name="stem_relu")(conv_bn(x, 32, 3, 2, "stem"))
+    for stage, (kernel, first_stride, expansion, count, repeats) in enumerate(_EFFICIENTNET_STAGES):
+        for index in range(repeats):
+            stride = 1 if index else first_stride
+            channels = _channels(count, width_multiplier)
+            x = _inverted_residual(x, channels, kernel, stride, expansion, f"stage{stage}_block{index}")
+    x = layers.ReLU(6.0, name="last_relu")(conv_bn(x, 1280, 1, 1, "last"))
+    return _classifier(pixels, x, num_classes, "efficientnet_lite0")
+
+
+def _inverted_residual(x: Any, channels: int, kernel: int, stride: int, expansion: int, name: str) -> Any:
+    """Widen, filter each channel, narrow (Sandler et al. 2018); with a shortcut where the shapes allow one."""
+    layers = tf_keras.layers
+    y = x
+    if expansion > 1:
+        y = layers.ReLU(6.0, name=f"{name}_expand_relu")(conv_bn(y, expansion * x.shape[-1], 1, 1, f"{name}_expand"))
+    depthwise = layers.DepthwiseConv2D(
+        kernel, stride, padding="same", use_bias=False, depthwise_initializer="he_normal", name=f"{name}_depthwise"
+    )
+    y = layers.BatchNormalization(name=f"{name}_depthwise_bn")(depthwise(y))
+    y = conv_bn(layers.ReLU(6.0, name=f"{name}_relu")(y), channels, 1, 1, f"{name}_project")
+    return layers.Add(name=f"{name}_add")([x, y]) if stride == 1 and x.shape[-1] == channels else y
+
+
 def _normalised(image_size: int) -> tuple[Any, Any]:
     """Pixels, and pixels between -1 and 1."""
     pixels = tf_keras.Input((image_size, image_size, 3), name="pixels")
@@ -114,5 +175,7 @@ def _classifier(pixels: Any, feature_map: Any, num_classes: int, name: str) -> A
 
 
 def _channels(count: int, width_multiplier: float) -> int:
-    """A multiple of 8, as kernels like them, and at least 8."""
-    return max(8, int(count * width_multiplier + 4) // 8 * 8)
+    """A multiple of 8, as kernels like them; at least 8, and at most 10 % fewer than asked for."""
+    wanted = count * width_multiplier
+    nearest = max(8, int(wanted + 4) // 8 * 8)
+    return nearest if nearest >= 0.9 * wanted else nearest + 8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from edgekd._keras import tf_keras
@@ -13,6 +12,7 @@ from edgekd.models import applications
 from edgekd.models.applications import APPLICATIONS
 from edgekd.models.graft import graft
 from edgekd.models.layers import conv_bn, with_momentum
+from edgekd.models.weights import check_weights
 from edgekd.recipe import Teacher
 from edgekd.registry import Registry
 
@@ -80,8 +80,7 @@ def check_teacher(config: Teacher, key: str) -> None:
     TEACHERS[config.model]
     if config.model == "resnet_small" and config.weights != "none":
         raise ModelError(f'{key}.weights = "{config.weights}": resnet_small has none to load; allowed: none')
-    if config.weights not in ("none", "imagenet") and not Path(config.weights).is_file():
-        raise ModelError(f'{key}.weights = "{config.weights}": no such file; allowed: none, imagenet, or a path')
+    check_weights(config.weights, f"{key}.weights")
     application = APPLICATIONS.get(config.model)
     if application is None:
         return

@@ -30,9 +30,9 @@ from edgekd.manifest import (
     check_manifest,
     golden_holds,
 )
-from edgekd.models import APPLICATIONS
+from edgekd.models import APPLICATIONS, PUBLISHED, Application
 from edgekd.preprocessing import MAX_PIXELS, preprocess
-from edgekd.recipe import Bundle, Teacher
+from edgekd.recipe import Bundle, Distill, Teacher
 
 logger = logging.getLogger("edgekd")
 
@@ -52,6 +52,7 @@ def bundle(
     *,
     recipe_name: str,
     teacher: Teacher,
+    student: Distill,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Write the bundle; equal arguments give equal bytes.
@@ -70,6 +71,7 @@ def bundle(
         recipe_name: for the manifest.
         teacher: which network taught and from which weights it started; of an own file, its SHA-256 in the place of the
             path.
+        student: the same of the student.
         seed: of the made inputs.
 
     Returns:
@@ -97,7 +99,7 @@ def bundle(
     write_json(out_dir / GOLDEN_FILE, golden)
     manifest = {
         **_about_model(model, data, config),
-        **_about_origin(data, verification, config, entries[SHIPPED], teacher, recipe_name, seed),
+        **_about_origin(data, verification, config, entries[SHIPPED], teacher, student, recipe_name, seed),
         "golden": GOLDEN_FILE,
         "golden_source": source,
     }
@@ -275,6 +277,7 @@ def _about_origin(
     config: Bundle,
     entry: dict[str, Any],
     teacher: Teacher,
+    student: Distill,
     recipe_name: str,
     seed: int,
 ) -> dict[str, Any]:
@@ -294,31 +297,40 @@ def _about_origin(
         "claims": verification.facts["claims"],
         "warnings": [*facts["warnings"], *verification.facts["warnings"]],
         "data": {name: facts[name] for name in ("name", "licence", "source", "attribution", "sha256")},
-        "weights": {"student_start": "none", **_teacher_start(teacher)},
+        "weights": {**_teacher_start(teacher), **_student_start(student)},
     }
 
 
 def _teacher_start(teacher: Teacher) -> dict[str, Any]:
-    """Licence and attribution of the weights from which the teacher's training started, or its members' did."""
-    start = {"teacher": teacher.model, "sha256": None, "licence": None, "attribution": None}
+    """The weights from which the teacher's training started, or its members' did."""
     if teacher.members:
         members = {name: _teacher_start(member) for name, member in teacher.members.items()}
-        return {**start, "teacher_start": "members", "members": members}
-    if teacher.weights == "none":
-        return {**start, "teacher_start": "none"}
-    if teacher.weights == "imagenet":
-        return {**start, "teacher_start": "imagenet", **_imagenet_origin(teacher.model)}
-    return {**start, "teacher_start": "file", "sha256": teacher.weights, "licence": "", "attribution": "not stated"}
+        nothing = {"sha256": None, "licence": None, "attribution": None}
+        return {"teacher": teacher.model, "teacher_start": "members", "members": members, **nothing}
+    found = _start(teacher.model, teacher.weights, APPLICATIONS.get(teacher.model))
+    return {"teacher": teacher.model, "teacher_start": found.pop("start"), **found}
 
 
-def _imagenet_origin(model: str) -> dict[str, str]:
+def _student_start(student: Distill) -> dict[str, Any]:
+    application = PUBLISHED[student.student].application if student.student in PUBLISHED else None
+    found = _start(student.student, student.weights, application)
+    return {f"student_{name}": value for name, value in found.items()}
+
+
+def _start(name: str, weights: str, application: Application | None) -> dict[str, Any]:
+    """What kind of weights a network started from, and their licence and attribution."""
+    if weights == "none":
+        return {"start": "none", "sha256": None, "licence": None, "attribution": None}
+    if weights != "imagenet":
+        return {"start": "file", "sha256": weights, "licence": "", "attribution": "not stated"}
     images = "trained on ImageNet, whose images are for non-commercial research"
-    if model not in APPLICATIONS:
-        return {"licence": "", "attribution": f"not stated by whoever registers {model}; {images}"}
-    origin = APPLICATIONS[model]
+    start = {"start": "imagenet", "sha256": None}
+    if application is None:
+        return {**start, "licence": "", "attribution": f"not stated by whoever registers {name}; {images}"}
     return {
-        "licence": f"{origin.licence} (Keras Applications); {images}",
-        "attribution": f"{origin.constructor} weights of Keras Applications, after {origin.paper}; "
+        **start,
+        "licence": f"{application.licence} (Keras Applications); {images}",
+        "attribution": f"{application.constructor} weights of Keras Applications, after {application.paper}; "
         "ImageNet, https://www.image-net.org",
     }
 

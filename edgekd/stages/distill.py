@@ -18,7 +18,7 @@ from edgekd.models import build_student, channels, layer_pairs, with_features
 from edgekd.progress import Progress
 from edgekd.recipe import Distill
 from edgekd.step import Batch, Learner
-from edgekd.training import evaluate, fit, make_predict
+from edgekd.training import evaluate, fit, make_predict, rank
 from edgekd.views import LOGITS_FILE
 
 logger = logging.getLogger("edgekd")
@@ -48,7 +48,7 @@ def distill(
         progress: where the task is shown.
 
     Raises:
-        ModelError: unknown architecture, layers that cannot be compared.
+        ModelError: unknown architecture, weights that cannot be had, layers that cannot be compared.
         TrainingError: the loss is not a number.
     """
     dataset = Dataset.open(data)
@@ -58,13 +58,15 @@ def distill(
         image_size=dataset.image_size,
         num_classes=dataset.num_classes,
         width_multiplier=config.width_multiplier,
+        weights=config.weights,
     )
     alone = teacher is None and logits is None
     soft_targets = None if logits is None else np.load(logits.path / LOGITS_FILE, mmap_mode="r", allow_pickle=False)
     title = "student alone" if alone else "student"
     pairs: list[Pair] = []
     if teacher is not None:
-        learner, pairs = beside_teacher(model, _keras.load_model(teacher.path / "model"), config)
+        knowing = _keras.load_model(teacher.path / "model")
+        learner, pairs = beside_teacher(model, knowing, config, num_train=len(dataset.train.labels), seed=seed)
     elif alone:
         learner = on_labels(model, config)
     else:
@@ -80,18 +82,22 @@ def distill(
         title=title,
         soft_targets=soft_targets,
     )
+    finetuning = None
     if config.finetune_epochs:
-        history += _finetune(model, dataset, config, seed, work / "finetune", progress, title)
+        epochs, finetuning = finetune(model, dataset, config, seed=seed, work=work / "finetune", progress=progress)
+        history += epochs
     _keras.save_model(model, out_dir / "model")
     entries = []
     if alone:
         path = out_dir / "student_alone_fp32.tflite"
+        steps = ["finetuned"] if finetuning and finetuning["kept"] else []
         path.write_bytes(tflite.convert(tflite.freeze(model), "fp32"))
-        entries.append(tflite.describe(path, id="student_alone_fp32", role="student", steps=[], shipped=False))
+        entries.append(tflite.describe(path, id="student_alone_fp32", role="student", steps=steps, shipped=False))
     facts = {
         "models": entries,
         "history": history,
         "layer_pairs": [[pair.student, pair.teacher] for pair in pairs],
+        "finetuning": finetuning,
         "val": evaluate(make_predict(model), dataset.val),
     }
     return Artifact.seal(out_dir, facts)
@@ -123,12 +129,14 @@ def _course(config: Distill, batch: Batch) -> tuple[Any, Any]:
     )
 
 
-def beside_teacher(model: Any, teacher: Any, config: Distill) -> tuple[Learner, list[Pair]]:
+def beside_teacher(
+    model: Any, teacher: Any, config: Distill, *, num_train: int, seed: int = 0
+) -> tuple[Learner, list[Pair]]:
     """The teacher in every step: fixed (live), or learning from the labels and the student (mutual)."""
     pairs = _pairs(model, teacher, config) if losses.feature_losses(config) else []
     student_view = with_features(model, [pair.student for pair in pairs])
     teacher_view = with_features(teacher, [pair.teacher for pair in pairs])
-    term = losses.objective(config, pairs)
+    term = losses.objective(config, losses.Setting(pairs, num_train, seed))
     mutual = config.mode == "mutual"
 
     def loss(pixels: Any, batch: Batch) -> Any:
@@ -136,7 +144,16 @@ def beside_teacher(model: Any, teacher: Any, config: Distill) -> tuple[Learner, 
         teacher_logits, teacher_features = teacher_view(pixels, mutual)
         temperature, weight = _course(config, batch)
         see = losses.Signals(
-            batch.targets, logits, teacher_logits, temperature, weight, batch.weights, features, teacher_features
+            batch.targets,
+            logits,
+            teacher_logits,
+            temperature,
+            weight,
+            batch.weights,
+            features,
+            teacher_features,
+            batch.indices,
+            batch.step,
         )
         value = term.function(see)
         if not mutual:
@@ -163,10 +180,16 @@ def _pairs(model: Any, teacher: Any, config: Distill) -> list[Pair]:
     return [Pair(ours, theirs, channels(model, ours), channels(teacher, theirs)) for ours, theirs in names]
 
 
-def _finetune(
-    model: Any, dataset: Dataset, config: Distill, seed: int, work: Path, progress: Progress, title: str
-) -> list[dict[str, float]]:
-    """Go on with the labels alone; weights are kept only where val improves on what distillation reached."""
+def finetune(
+    model: Any, dataset: Dataset, config: Distill, *, seed: int, work: Path, progress: Progress
+) -> tuple[list[dict[str, float]], dict[str, Any]]:
+    """Go on with the labels alone, from ``finetune_learning_rate`` down; kept only where val improves.
+
+    Returns:
+        One record per epoch, and what came of it: ``{"kept", "before": {"loss", "top1", "auc"}, "after"}``, on val;
+        ``after`` is the best epoch, kept or not.
+    """
+    before = evaluate(make_predict(model), dataset.val)
     training = dataclasses.replace(
         config.training,
         epochs=config.finetune_epochs,
@@ -174,7 +197,7 @@ def _finetune(
         schedule="cosine",
         warmup_epochs=0.0,
     )
-    return fit(
+    history = fit(
         on_labels(model, config),
         dataset,
         training=training,
@@ -182,6 +205,14 @@ def _finetune(
         seed=seed + 1,
         work=work,
         progress=progress,
-        title=f"{title}, fine-tuning",
+        title="student, fine-tuning",
         keep_initial=True,
     )
+    after = max(({name: row[f"val_{name}"] for name in before} for row in history), key=rank)
+    kept = rank(after) > rank(before)
+    logger.info(
+        f"fine-tuning, on val: AUC {before['auc']:.4f} to {after['auc']:.4f}, top-1 {before['top1']:.4f} to "
+        f"{after['top1']:.4f}, cross-entropy {before['loss']:.4f} to {after['loss']:.4f}: "
+        f"{'kept' if kept else 'not kept, the student stays as it was'}"
+    )
+    return history, {"kept": kept, "before": before, "after": after}

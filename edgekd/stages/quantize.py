@@ -36,7 +36,7 @@ def quantize(
         config: which variants.
         out_dir: where ``student_<variant>.tflite`` go; ``student_int8`` is final, metadata included.
         seed: resets the global state; the conversion itself draws nothing.
-        steps: what was done to the student so far (``distilled``, ``pruned``), for the entries.
+        steps: what was done to the student so far (``distilled``, ``finetuned``, ``pruned``), for the entries.
         description: of the model, for the metadata.
 
     Raises:

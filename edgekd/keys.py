@@ -1,0 +1,39 @@
+"""What counts in a stage's key beside the recipe: the bytes of files, the code of other packages."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgekd import losses
+from edgekd.artifact import sha256_file
+from edgekd.cache import plugin_digest
+from edgekd.models import KEYWORDS, STUDENTS
+from edgekd.recipe import Distill, Teacher
+
+Started = TypeVar("Started", Teacher, Distill)
+
+
+def by_content(config: Started) -> Started:
+    """The same with the SHA-256 of its file of weights in the place of the path."""
+    if config.weights in KEYWORDS:
+        return config
+    return dataclasses.replace(config, weights=sha256_file(Path(config.weights)))
+
+
+def teacher_by_content(teacher: Teacher) -> Teacher:
+    """The same of a teacher and its members; their seeds are left out, as a stage's own seed stands in its key."""
+    members = {name: teacher_by_content(member) for name, member in teacher.members.items()}
+    return dataclasses.replace(by_content(teacher), seed=None, members=members)
+
+
+def plugins(config: Distill) -> dict[str, str]:
+    """Digests of the code of other packages that a student is made and trained by."""
+    used: dict[str, Callable[..., Any]] = {
+        config.student: STUDENTS[config.student],
+        **{name: losses.LOSSES[name] for name in config.loss},
+    }
+    digests = {name: plugin_digest(function) for name, function in used.items()}
+    return {name: digest for name, digest in digests.items() if digest}
