@@ -7,23 +7,26 @@ broken off goes on where it was. All cells share one teacher. The method is chos
 from __future__ import annotations
 
 import json
-import statistics as stdlib
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd import host, pipeline, recipe
+from edgekd import ablation_table, host, pipeline, recipe
+from edgekd.ablation_plot import plot
+from edgekd.ablation_table import BASELINE, MODELS, SPLITS, TITLES
 from edgekd.artifact import Artifact, write_json
 from edgekd.cache import Cache, StageRecord
 from edgekd.chains import Chain, run_chains
-from edgekd.errors import OutputError, UserError, did_you_mean
+from edgekd.errors import OutputError, UserError, did_you_mean, writing_to
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
-from edgekd.statistics import gain_verdict, mean_difference
 
-BASELINE = "none"
+logger = logging.getLogger("edgekd")
+
 METHODS: Mapping[str, Mapping[str, Any]] = {
     BASELINE: {"loss": {}, "hard_loss_weight": 1.0, "mode": "stored"},
     "label_smoothing": {"loss": {"label_smoothing": 1.0}, "hard_loss_weight": 0.0, "mode": "stored"},
@@ -40,9 +43,10 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 }
 """What each method changes in ``[distill]``; the rest of the recipe is the same for all."""
 
+DATASET_FIELDS = ("name", "num_train", "num_val", "num_test", "sha256")
 LAST_STAGE = "verify"
 CELLS_FILE = "cells.jsonl"
-CHOSEN_BY = "auc"
+CHOOSE_BY = "auc"
 
 
 @dataclass(frozen=True)
@@ -60,48 +64,71 @@ class Cell:
 
 
 def ablate(
-    recipe_: Recipe, methods: Sequence[str], seeds: Sequence[int], out: Path, *, cache: Cache, jobs: int = 1
+    recipe_: Recipe,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    out: Path,
+    *,
+    cache: Cache,
+    jobs: int = 1,
+    choose_by: str = CHOOSE_BY,
 ) -> dict[str, Any]:
     """Run every method from every seed and compare each with the student alone.
 
     Args:
         recipe_: validated; its own seed is that of the teacher that all share.
-        methods: names in ``METHODS``; ``none`` is always run.
+        methods: names in ``METHODS``; ``none`` is always run. ``"mutual:3"`` is run from the first three seeds alone.
         seeds: of the student, at least two.
-        out: folder of ``ablation.json``, ``ablation.md`` and ``cells.jsonl``.
+        out: folder of ``ablation.json``, ``ablation.md``, ``ablation.svg``, ``ablation.png`` and ``cells.jsonl``.
         cache: store of finished stages.
         jobs: cells trained at a time, each in a process of its own. Accuracies do not depend on it; seconds do.
+        choose_by: the figure on val that chooses the method: ``auc``, ``top1`` or ``macro_recall``.
 
     Returns:
-        What ``ablation.json`` holds: ``methods[]`` with means over the seeds, standard deviations and the paired
-        difference to ``none`` on val and test with its 95 % interval by Student's t; ``chosen``; ``sentence``;
-        ``cells[]``.
+        What ``ablation.json`` holds: ``methods[]``, see :func:`edgekd.ablation_table.compare`; ``chosen``;
+        ``sentence``; ``teacher``; ``cells[]``; recipe as resolved, data set, host, versions, commit.
 
     Raises:
-        UserError: an unknown method, fewer than two seeds.
+        UserError: an unknown method or figure, fewer than two seeds.
         EdgekdError: cells that failed, by name; the others are in the cache.
     """
-    names = _checked(methods, seeds)
-    wanted = [Cell(name, seed, variant(recipe_, name, seed)) for seed in seeds for name in names]
-    out.mkdir(parents=True, exist_ok=True)
+    seeds_of = _plan(methods, seeds)
+    if choose_by not in TITLES:
+        raise UserError(f'choose by "{choose_by}": allowed: {", ".join(TITLES)}')
+    with writing_to(out, "name another folder with --out"):
+        out.mkdir(parents=True, exist_ok=True)
+    resolved, _ = pipeline.resolve(recipe_)
+    _warn_of_crowding(resolved.num_threads, jobs)
+    wanted = [
+        Cell(name, seed, variant(resolved, name, seed)) for seed in seeds for name in seeds_of if seed in seeds_of[name]
+    ]
     _train(wanted, cache, jobs, out / CELLS_FILE)
+    found = [_found(cell, cache) for cell in wanted]
     seconds = _known_seconds(out / CELLS_FILE)
-    cells = [_figures(cell, cache, seconds) for cell in wanted]
-    rows = [_compare(name, cells) for name in names]
+    cells = [_figures(cell, *made, seconds) for cell, made in zip(wanted, found, strict=True)]
+    rows = [ablation_table.compare(name, cells) for name in seeds_of]
+    of_baseline = found[0][0]
+    teacher = of_baseline[LAST_STAGE].facts["models"].get("teacher_fp32")
     document = {
-        "recipe": to_table(recipe_),
+        "recipe": to_table(resolved),
+        "dataset": {name: of_baseline["data"].facts[name] for name in DATASET_FIELDS},
+        "teacher": teacher and _kept(teacher),
         "seeds": list(seeds),
         "jobs": jobs,
-        "chosen_by": f"the highest mean val {CHOSEN_BY} over the seeds",
-        **_verdict(rows, len(seeds)),
+        "choose_by": choose_by,
+        "chosen_by": f"the highest mean paired difference to {BASELINE} in {TITLES[choose_by]} of student_fp32 on val",
+        **ablation_table.verdict(rows, choose_by),
         "methods": rows,
         "cells": cells,
         "host": host.host(),
         "versions": host.versions(),
         "commit": host.commit(),
     }
-    write_json(out / "ablation.json", document)
-    (out / "ablation.md").write_text(markdown(document), encoding="utf-8")
+    with writing_to(out, "what is trained is kept; give the same command again"):
+        write_json(out / "ablation.json", document)
+        plot(document, out)
+        text = f"# {resolved.name}: distillation against the student alone\n\n{ablation_table.markdown(document)}"
+        (out / "ablation.md").write_text(f"{text}\n![differences](ablation.png)\n", encoding="utf-8")
     return document
 
 
@@ -120,13 +147,39 @@ def variant(recipe_: Recipe, method: str, seed: int) -> Recipe:
     return recipe.from_table(table)
 
 
-def _checked(methods: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    for name in methods:
+def _plan(methods: Sequence[str], seeds: Sequence[int]) -> dict[str, Sequence[int]]:
+    """Seeds of every method, the baseline first; ``"mutual:3"`` takes the first three."""
+    if len(set(seeds)) < 2 or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise UserError(
+            f"seeds {', '.join(map(str, seeds)) or 'none'}: at least two, all different and none below 0, "
+            "so that chance can be told from gain"
+        )
+    plan = {BASELINE: seeds}
+    for method in methods:
+        name, colon, count = method.partition(":")
         if name not in METHODS:
             raise UserError(f'unknown method "{name}"{did_you_mean(name, METHODS)}')
-    if len(set(seeds)) < 2 or len(set(seeds)) < len(seeds):
-        raise UserError(f"seeds {list(seeds)}: at least two, all different, so that chance can be told from gain")
-    return [BASELINE, *(name for name in dict.fromkeys(methods) if name != BASELINE)]
+        if colon and count not in map(str, range(2, len(seeds) + 1)):
+            raise UserError(f'method "{method}": after the colon, how many of the {len(seeds)} seeds: at least 2')
+        if name == BASELINE:
+            if colon:
+                raise UserError(f'method "{method}": {BASELINE} is run from every seed, since all are compared with it')
+            continue
+        if name in plan:
+            raise UserError(f'method "{name}" is named twice')
+        plan[name] = seeds[: int(count)] if colon else seeds
+    if len(plan) == 1:
+        raise UserError(f"name a method beside {BASELINE}{did_you_mean('', set(METHODS) - {BASELINE})}")
+    return plan
+
+
+def _warn_of_crowding(num_threads: int, jobs: int) -> None:
+    cpus = os.cpu_count() or 1
+    if jobs > 1 and jobs * num_threads > cpus:
+        logger.warning(
+            f"{jobs} cells at a time on {num_threads} threads each, and {cpus} processors: fewer jobs or num_threads = "
+            "1 would be faster (another number of threads trains other weights)"
+        )
 
 
 def _train(wanted: Sequence[Cell], cache: Cache, jobs: int, log: Path) -> None:
@@ -144,9 +197,9 @@ def _train(wanted: Sequence[Cell], cache: Cache, jobs: int, log: Path) -> None:
 
     def note_seconds(chain: Chain, seconds: Mapping[str, float]) -> None:
         title = "student" if chain.recipe.distill.uses_teacher else "student alone"
-        found = _look_up(chain, cache)
-        if found and title in seconds:
-            key, epochs = _distilled(*found, chain.recipe)
+        made = _look_up(chain, cache)
+        if made and title in seconds:
+            key, epochs = _distilled(*made, chain.recipe)
             entry = {"cell": chain.title, "key": key, "jobs": jobs, "seconds_per_epoch": seconds[title] / epochs}
             with log.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
@@ -154,32 +207,33 @@ def _train(wanted: Sequence[Cell], cache: Cache, jobs: int, log: Path) -> None:
     run_chains([cell.chain for cell in cells], cache.root, jobs=jobs, finished=note_seconds)
 
 
-_Found = tuple[dict[str, Artifact], list[StageRecord]]
+_Made = tuple[dict[str, Artifact], list[StageRecord]]
 
 
-def _look_up(chain: Chain, cache: Cache) -> _Found | None:
+def _look_up(chain: Chain, cache: Cache) -> _Made | None:
     """What the stages of a chain made, where all of it is in the cache."""
     artifacts, records = pipeline.artifacts(chain.recipe, cache=cache, until=chain.until, dry=True)
     return (artifacts, records) if chain.until in artifacts else None
 
 
-def _figures(cell: Cell, cache: Cache, seconds: Mapping[str, float]) -> dict[str, Any]:
-    found = _look_up(cell.chain, cache)
-    if found is None:
+def _found(cell: Cell, cache: Cache) -> _Made:
+    made = _look_up(cell.chain, cache)
+    if made is None:
         raise OutputError(f'"{cache.root}" no longer holds {cell.chain.title}; give the same command again')
-    key, _ = _distilled(*found, cell.recipe)
-    figures = found[0][LAST_STAGE].facts["models"]
-    kept = ("top1", "auc", "macro_recall")
-    return {
-        "method": cell.method,
-        "seed": cell.seed,
-        "key": key,
-        "seconds_per_epoch": seconds.get(key),
-        **{
-            model: {split: {name: figures[model][split][name] for name in kept} for split in ("val", "test")}
-            for model in ("student_fp32", "student_int8")
-        },
-    }
+    return made
+
+
+def _figures(
+    cell: Cell, artifacts: Mapping[str, Artifact], records: Sequence[StageRecord], seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    key, _ = _distilled(artifacts, records, cell.recipe)
+    models = artifacts[LAST_STAGE].facts["models"]
+    figures = {model: _kept(models[model]) for model in MODELS}
+    return {"method": cell.method, "seed": cell.seed, "key": key, "seconds_per_epoch": seconds.get(key), **figures}
+
+
+def _kept(figures: Mapping[str, Any]) -> dict[str, Any]:
+    return {split: {name: figures[split][name] for name in TITLES} for split in SPLITS}
 
 
 def _distilled(artifacts: Mapping[str, Artifact], records: Sequence[StageRecord], recipe_: Recipe) -> tuple[str, int]:
@@ -196,74 +250,3 @@ def _known_seconds(log: Path) -> dict[str, float]:
             entry = json.loads(line)
             known[entry["key"]] = entry["seconds_per_epoch"]
     return known
-
-
-def _compare(name: str, cells: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Mean, standard deviation and paired difference to ``none``, of the float and the INT8 student."""
-    cells = list(cells)
-    own = [cell for cell in cells if cell["method"] == name]
-    base = [cell for cell in cells if cell["method"] == BASELINE]
-    timed = [cell["seconds_per_epoch"] for cell in own if cell["seconds_per_epoch"]]
-    row: dict[str, Any] = {"method": name, "seconds_per_epoch": stdlib.median(timed) if timed else None}
-    for model in ("student_fp32", "student_int8"):
-        row[model] = {}
-        for split in ("val", "test"):
-            row[model][split] = {}
-            for figure in ("top1", "auc"):
-                values = [cell[model][split][figure] for cell in own]
-                difference = mean_difference(values, [cell[model][split][figure] for cell in base])
-                row[model][split][figure] = {
-                    "mean": stdlib.fmean(values),
-                    "sd": stdlib.stdev(values),
-                    "difference": difference.estimate,
-                    "ci95": [difference.low, difference.high],
-                    "verdict": "baseline" if name == BASELINE else gain_verdict(difference),
-                }
-    return row
-
-
-def _verdict(rows: Sequence[Mapping[str, Any]], num_seeds: int) -> dict[str, Any]:
-    """Choose on val, then say what test shows of that choice."""
-    best = max(rows, key=lambda row: row["student_fp32"]["val"][CHOSEN_BY]["mean"])["method"]
-    if best == BASELINE:
-        return {"chosen": BASELINE, "sentence": "on val, no method was better than training the student alone"}
-    row = next(row for row in rows if row["method"] == best)
-    parts = []
-    for figure, title in (("top1", "top-1"), ("auc", "AUC")):
-        test = row["student_fp32"]["test"][figure]
-        low, high = test["ci95"]
-        parts.append(
-            f"{title} {test['difference']:+.4f} (95 % interval {low:+.4f} to {high:+.4f}): gain {test['verdict']}"
-        )
-    return {
-        "chosen": best,
-        "sentence": f"val chooses {best}; against the student alone it gives on test, over {num_seeds} seeds, "
-        + "; ".join(parts),
-    }
-
-
-def markdown(document: Mapping[str, Any]) -> str:
-    """The table and the sentence."""
-    lines = [
-        "| method | val AUC | test top-1 | against none | test AUC | against none | s per epoch |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in document["methods"]:
-        val, test = row["student_fp32"]["val"], row["student_fp32"]["test"]
-        seconds = "–" if row["seconds_per_epoch"] is None else f"{row['seconds_per_epoch']:.1f}"
-        cells = [row["method"], _mean(val["auc"])]
-        for figure in ("top1", "auc"):
-            cells += [_mean(test[figure]), _difference(test[figure])]
-        lines.append(f"| {' | '.join([*cells, seconds])} |")
-    return "\n".join([*lines, "", document["sentence"] + ".", ""])
-
-
-def _mean(figure: Mapping[str, float]) -> str:
-    return f"{figure['mean']:.4f} ± {figure['sd']:.4f}"
-
-
-def _difference(figure: Mapping[str, Any]) -> str:
-    if figure["verdict"] == "baseline":
-        return "–"
-    low, high = figure["ci95"]
-    return f"{figure['difference']:+.4f} ({low:+.4f} to {high:+.4f})"

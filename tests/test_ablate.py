@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from test_build import TINY, make_images
 
 from edgekd import ablate, recipe
 from edgekd.cache import Cache
-from edgekd.errors import UserError
+from edgekd.errors import OutputError, UserError
 from edgekd.losses import LOSSES
 from edgekd.recipe import Recipe
 
@@ -40,71 +40,111 @@ def test_a_teacher_with_a_seed_of_its_own_keeps_it() -> None:
     assert ablate.variant(own, "kd", 3).teacher.seed == 5
 
 
-def cell(method: str, seed: int, top1: float, auc: float) -> dict[str, Any]:
-    figures = {"top1": top1, "auc": auc, "macro_recall": 0.5}
-    both = {"val": figures, "test": figures}
-    return {"method": method, "seed": seed, "seconds_per_epoch": 2.0, "student_fp32": both, "student_int8": both}
+def test_a_colon_takes_the_first_seeds() -> None:
+    assert ablate._plan(["kd", "none", "mutual:2"], [4, 7, 1]) == {"none": [4, 7, 1], "kd": [4, 7, 1], "mutual": [4, 7]}
 
 
-def test_differences_are_paired_by_seed() -> None:
-    # Gains 0.02, 0.03, 0.04: mean 0.03, standard deviation 0.01, over sqrt(3); t(0.975, 2) = 4.3027.
-    cells = [cell("none", seed, 0.8 + 0.05 * seed, 0.9) for seed in range(3)]
-    cells += [cell("kd", seed, 0.8 + 0.05 * seed + 0.02 + 0.01 * seed, 0.9) for seed in range(3)]
-    row = ablate._compare("kd", cells)["student_int8"]["test"]
-    assert row["top1"]["mean"] == pytest.approx(0.88)
-    assert row["top1"]["sd"] == pytest.approx(0.06)
-    assert row["top1"]["difference"] == pytest.approx(0.03)
-    half = 4.3027 * 0.01 / 3**0.5
-    assert row["top1"]["ci95"] == pytest.approx([0.03 - half, 0.03 + half], abs=1e-5)
-    assert row["top1"]["verdict"] == "shown"
-    assert (row["auc"]["difference"], row["auc"]["verdict"]) == (0.0, "not shown")
+@pytest.mark.parametrize(
+    ("methods", "seeds", "message"),
+    [
+        (["kdd"], [0, 1], 'unknown method "kdd"; did you mean "kd"'),
+        (["kdd:2"], [0, 1], 'unknown method "kdd"; did you mean "kd"'),
+        (["kd"], [0], "seeds 0: at least two, all different"),
+        (["kd"], [1, 1], "seeds 1, 1: at least two, all different"),
+        (["kd"], [0, -1], "none below 0"),
+        (["kd"], [], "seeds none: at least two"),
+        (["mutual:1"], [0, 1, 2], 'method "mutual:1": after the colon, how many of the 3 seeds: at least 2'),
+        (["mutual:4"], [0, 1, 2], 'method "mutual:4": after the colon'),
+        (["mutual:"], [0, 1, 2], 'method "mutual:": after the colon'),
+        (["none:2", "kd"], [0, 1, 2], "none is run from every seed"),
+        (["kd", "kd:2"], [0, 1, 2], 'method "kd" is named twice'),
+        (["none"], [0, 1], "name a method beside none; known: attention, "),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_before_anything_runs(
+    methods: list[str], seeds: list[int], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        ablate.ablate(base(), methods, seeds, tmp_path / "out", cache=Cache(tmp_path / "cache"))
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_val_chooses_and_test_is_told() -> None:
-    rows = []
-    for method, val_auc, test_gain in (("none", 0.90, 0.0), ("kd", 0.95, -0.01), ("dkd", 0.92, 0.05)):
-        difference = {"mean": 0.8, "sd": 0.0, "difference": test_gain, "ci95": [test_gain, test_gain], "verdict": "x"}
-        val = {"auc": {"mean": val_auc}}
-        rows.append({"method": method, "student_fp32": {"val": val, "test": {"top1": difference, "auc": difference}}})
-    found = ablate._verdict(rows, 3)
-    assert found["chosen"] == "kd"  # although dkd is better on test
-    assert found["sentence"].startswith("val chooses kd; against the student alone it gives on test, over 3 seeds, ")
-    assert "top-1 -0.0100" in found["sentence"]
-    assert ablate._verdict(rows[:1], 3)["sentence"].startswith("on val, no method was better")
+def test_a_figure_that_nothing_has_does_not_choose(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match='choose by "aux": allowed: top1, auc, macro_recall'):
+        ablate.ablate(base(), ["kd"], [0, 1], tmp_path, cache=Cache(tmp_path / "cache"), choose_by="aux")
 
 
-def test_unknown_method_and_too_few_seeds_are_refused(tmp_path: Path) -> None:
-    cache = Cache(tmp_path / "cache")
-    with pytest.raises(UserError, match='unknown method "kdd"; did you mean "kd"'):
-        ablate.ablate(base(), ["kdd"], [0, 1], tmp_path, cache=cache)
-    for seeds in ([0], [1, 1]):
-        with pytest.raises(UserError, match="at least two, all different"):
-            ablate.ablate(base(), ["kd"], seeds, tmp_path, cache=cache)
+def test_a_file_is_no_folder_of_results(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(OutputError, match=r"taken.*name another folder with --out"):
+        ablate.ablate(base(), ["kd"], [0, 1], tmp_path / "taken", cache=Cache(tmp_path / "cache"))
+
+
+def test_known_seconds_outlive_a_torn_line(tmp_path: Path) -> None:
+    log = tmp_path / "cells.jsonl"
+    assert ablate._known_seconds(log) == {}
+    log.write_text(
+        '{"key": "a", "seconds_per_epoch": 2.0}\n{"key": "b", "seco\n{"key": "a", "seconds_per_epoch": 3.0}\n'
+    )
+    assert ablate._known_seconds(log) == {"a": 3.0}
+
+
+def test_more_threads_than_processors_are_told_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    ablate._warn_of_crowding(1, 2)
+    ablate._warn_of_crowding(4, 1)  # one job is no affair of the jobs
+    assert caplog.messages == []
+    ablate._warn_of_crowding(2, 2)
+    assert "2 cells at a time on 2 threads each, and 2 processors" in caplog.text
 
 
 @pytest.mark.slow
-def test_tiny_ablation_is_cached_and_says_what_it_found(tmp_path: Path) -> None:
+def test_an_ablation_that_was_killed_goes_on_and_says_what_it_found(tmp_path: Path) -> None:
     arrays: dict[str, np.ndarray] = {}
     for seed, (split, count) in enumerate({"train": 96, "val": 32, "test": 40}.items()):
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = make_images(count, seed)
     np.savez(tmp_path / "stripes.npz", **arrays)
-    changes = {**TINY, "distill.training.epochs": 1, "distill.finetune_epochs": 0}
+    changes = {**TINY, "distill.student": "ds_cnn", "distill.width_multiplier": 0.25, "teacher.training.epochs": 1}
+    changes |= {"distill.training.epochs": 1, "distill.finetune_epochs": 1}
     command = [sys.executable, "-m", "edgekd", "ablate", "--data", str(tmp_path / "stripes.npz")]
-    command += ["--methods", "attention,mutual,self", "--seeds", "0,1", "--out", str(tmp_path / "out")]
-    command += ["--jobs", "2", "--cache-dir", str(tmp_path / "cache")]
+    command += ["--methods", "kd,mutual:2", "--seeds", "0,1,5", "--out", str(tmp_path / "out"), "--jobs", "2"]
+    command += ["--cache-dir", str(tmp_path / "cache")]
     command += [f"--set={key}={json.dumps(value)}" for key, value in changes.items()]
-    first, again = (subprocess.run(command, capture_output=True, text=True, timeout=500, check=False) for _ in range(2))
-    assert (first.returncode, again.returncode) == (0, 0), first.stderr + again.stderr
-    assert "mutual, seed 1: done, " in first.stderr
-    assert again.stderr == ""  # the second call trains nothing
-    assert again.stdout == first.stdout
+    killed = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert killed.stderr is not None
+    said = []
+    while not any(line.endswith("done, 1 of 8\n") for line in said):
+        said.append(killed.stderr.readline())
+        assert said[-1], said
+    killed.kill()
+    killed.communicate()
+
+    again, cached = (
+        subprocess.run(command, capture_output=True, text=True, timeout=500, check=False) for _ in range(2)
+    )
+    assert (again.returncode, cached.returncode) == (0, 0), again.stderr + cached.stderr
+    first = said[-1].split(maxsplit=1)[1].partition(":")[0]
+    assert f"{first}: done" not in again.stderr  # what had been done is not done again
+    assert re.search(r"mutual, seed 1: done, \d of [1-7]\n", again.stderr)
+    assert (cached.stderr, cached.stdout) == ("", again.stdout)  # the third call trains nothing
+
     document = json.loads((tmp_path / "out" / "ablation.json").read_text())
-    assert [row["method"] for row in document["methods"]] == ["none", "attention", "mutual", "self"]
-    assert [(row["method"], row["seed"]) for row in document["cells"]][:5] == [
-        *(("none", 0), ("attention", 0), ("mutual", 0), ("self", 0)),
-        ("none", 1),
+    assert [(row["method"], row["seeds"]) for row in document["methods"]] == [
+        *(("none", [0, 1, 5]), ("kd", [0, 1, 5]), ("mutual", [0, 1])),
     ]
-    assert all(row["seconds_per_epoch"] > 0 for row in document["methods"])  # known from the first call
-    assert document["chosen"] in ablate.METHODS
-    assert document["sentence"] in (tmp_path / "out" / "ablation.md").read_text()
-    assert "| mutual |" in first.stdout
+    assert [(row["method"], row["seed"]) for row in document["cells"]] == [
+        *(("none", 0), ("kd", 0), ("mutual", 0), ("none", 1), ("kd", 1), ("mutual", 1), ("none", 5), ("kd", 5)),
+    ]
+    assert all(row["seconds_per_epoch"] > 0 for row in document["cells"])  # known from the call that trained it
+    assert len({row["student_fp32"]["val"]["auc"] for row in document["cells"]}) > 1
+    assert (document["dataset"]["name"], document["dataset"]["num_test"]) == ("stripes", 40)
+    assert document["recipe"]["num_threads"] == 1
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        *("ablation.json", "ablation.md", "ablation.svg", "ablation.png", "cells.jsonl"),
+    }
+    sentence = document["sentence"]
+    for text in (again.stdout, (tmp_path / "out" / "ablation.md").read_text()):
+        assert sentence[1:] in text
+        assert "| mutual | 2 |" in text

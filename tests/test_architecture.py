@@ -38,6 +38,8 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (2.8, ("training",)),
     (3.0, ("stages", "stages.teacher", "stages.teacher_logits", "stages.distill", "stages.prune", "stages.quantize")),
     (3.0, ("stages.verify", "stages.benchmark", "stages.bundle", "stages.report")),
+    (3.1, ("ablation_table",)),
+    (3.2, ("ablation_plot",)),
     (4.0, ("cache", "runtime", "measure")),
     (4.1, ("stage_runner", "keys", "android", "device_rows")),
     (4.2, ("pipeline", "chains")),
