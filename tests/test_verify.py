@@ -313,6 +313,16 @@ def test_claim_of_a_gain_by_distillation(student: int, alone: int, verdict: str,
     assert found["verdict"] == verdict
     assert found["estimate"] == pytest.approx({"shown": 0.3, "refuted": -0.3, "not shown": 0}[verdict])
     assert found["margin"] == 0
+    assert found["text"].endswith("; it made the student worse") == (verdict == "refuted")
+
+
+def test_a_loss_within_chance_is_said_plainly(tmp_path: Path) -> None:
+    """One image of 80 is right without distillation alone: -1.25 points, and the interval holds 0."""
+    test = [*balanced(79, 0), (DIM, 0)]
+    models = {"student_fp32": lamp("fp32", 60), "student_alone_fp32": lamp("fp32", 128)}
+    found = claim(run(tmp_path, val=balanced(8, 0), test=test, models=models), "distillation_gain")
+    assert found["verdict"] == "not shown"
+    assert found["text"].endswith("; alone it was the better one here, within chance")
 
 
 def test_sizes_are_those_of_the_files(tmp_path: Path) -> None:

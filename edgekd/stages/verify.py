@@ -128,7 +128,7 @@ def _claims(
         gain = statistics.paired_difference(correct["student_fp32"], correct["student_alone_fp32"])
         text = (
             "distillation made the student more accurate than the same student trained alone for as many epochs: "
-            f"{_points(gain)}, n = {len(labels)}"
+            f"{_points(gain)}, n = {len(labels)}{_plainly(gain)}"
         )
         claims.append(_claim("distillation_gain", text, statistics.gain_verdict(gain), gain, 0.0, len(labels)))
     for other in ("teacher_fp32", "student_alone_fp32", "student_fp32"):
@@ -139,6 +139,13 @@ def _claims(
             verdict = "shown" if ratio > 1 else "refuted"
             claims.append(_claim(f"size_vs_{other}", text, verdict, Interval(ratio, ratio, ratio), 1.0, None))
     return claims
+
+
+def _plainly(gain: Interval) -> str:
+    """What no reader should have to work out from a verdict on a gain: that there was a loss."""
+    if gain.high < 0:
+        return "; it made the student worse"
+    return "; alone it was the better one here, within chance" if gain.estimate < 0 else ""
 
 
 def _claim(id: str, text: str, verdict: str, interval: Interval, margin: float, n: int | None) -> dict[str, Any]:
