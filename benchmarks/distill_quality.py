@@ -34,13 +34,17 @@ KEPT = ("mean", "sd", "difference", "ci95", "verdict")
 
 
 def compact(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``ablation.json`` says, without single cells, paths, and what the result file's header says."""
-    recipe = {**document["recipe"], "data": {**document["recipe"]["data"]}}
-    recipe["data"]["path"] = Path(recipe["data"]["path"]).name
-    recipe["teacher"] = {**recipe["teacher"], "weights": Path(recipe["teacher"]["weights"]).name}
+    """What ``ablation.json`` says, without single cells, folders, and what the result file's header says."""
     fields = ("dataset", "teacher", "seeds", "jobs", "chosen_by", "chosen", "sentence", "commit")
-    rows = [_row(row) for row in document["methods"]]
-    return {**{name: document[name] for name in fields}, "methods": rows, "recipe": recipe}
+    methods = [_row(row) for row in document["methods"]]
+    return {name: document[name] for name in fields} | {"methods": methods, "recipe": _plain(document["recipe"])}
+
+
+def _plain(value: Any, key: str = "") -> Any:
+    """A recipe whose files are named without their folders."""
+    if isinstance(value, Mapping):
+        return {name: _plain(part, name) for name, part in value.items()}
+    return Path(value).name if key in ("path", "weights") else value
 
 
 def _row(row: Mapping[str, Any]) -> dict[str, Any]:
