@@ -89,7 +89,7 @@ def options() -> argparse.Namespace:
         action="append",
         required=True,
         metavar=("NAME", "RECIPE", "DATA"),
-        help="a name for the result, a recipe by name or path, and the file of the images; several times",
+        help="a name for the result, a recipe by name or path, and the data by file or name; several times",
     )
     parser.add_argument("--methods", default=METHODS, help=f"default: {METHODS}")
     parser.add_argument("--seeds", default=SEEDS, help=f"default: {SEEDS}")

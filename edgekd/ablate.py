@@ -243,7 +243,7 @@ def _distilled(artifacts: Mapping[str, Artifact], records: Sequence[StageRecord]
 
 
 def _known_seconds(log: Path) -> dict[str, float]:
-    """Seconds per epoch by key, of this call and earlier ones."""
+    """Seconds per epoch by key, of this call and earlier ones; without those killed between training and verify."""
     known = {}
     for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
         with suppress(ValueError):  # a kill may have torn a line

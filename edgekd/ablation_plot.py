@@ -46,9 +46,10 @@ def plot(document: Mapping[str, Any], out: Path) -> list[Path]:
         handles, labels = panels[0].get_legend_handles_labels()
         picture.legend(handles, labels, loc="outside upper center", ncols=3, handlelength=3, frameon=False)
         data = document["dataset"]
+        choice = "no method chosen on val" if document["chosen"] == BASELINE else "✓ chosen on val"
         picture.supxlabel(
             f"Difference to the student alone, paired by seed, with its 95 % interval; right of 0 is better.\n"
-            f"{data['name']}, n = {data['num_val']} on val, {data['num_test']} on test; ✓ chosen on val",
+            f"{data['name']}, n = {data['num_val']} on val, {data['num_test']} on test; {choice}",
             fontsize=9,
         )
         files = [out / "ablation.svg", out / "ablation.png"]
@@ -90,6 +91,6 @@ def _panel(axes: Axes, rows: list[Mapping[str, Any]], figure: str) -> None:
             label=labelled.pop(split, None),
         )
     axes.set_title(TITLES[figure], fontsize=10)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, pad=8)
     axes.grid(axis="x", color="0.9", linewidth=0.6)
     axes.locator_params(axis="x", nbins=6)

@@ -137,7 +137,9 @@ def test_an_ablation_that_was_killed_goes_on_and_says_what_it_found(tmp_path: Pa
     assert [(row["method"], row["seed"]) for row in document["cells"]] == [
         *(("none", 0), ("kd", 0), ("mutual", 0), ("none", 1), ("kd", 1), ("mutual", 1), ("none", 5)),
     ]
-    assert all(row["seconds_per_epoch"] > 0 for row in document["cells"])  # known from the call that trained it
+    # Known from the call that trained it; the other of the two cells may have been killed between training and verify.
+    seconds = [row["seconds_per_epoch"] for row in document["cells"]]
+    assert len([value for value in seconds if value]) >= 6
     assert len({row["student_fp32"]["val"]["auc"] for row in document["cells"]}) > 1
     assert (document["dataset"]["name"], document["dataset"]["num_test"]) == ("stripes", 40)
     assert document["recipe"]["num_threads"] == 1

@@ -138,6 +138,13 @@ def test_the_picture_names_the_methods_and_is_the_same_each_time(tmp_path: Path)
         assert "kd is chosen" in picture.info["Description"]
 
 
+def test_the_picture_says_where_nothing_was_chosen(tmp_path: Path) -> None:
+    plot(document(row("kd", -0.05, 0.02, "shown")), tmp_path)
+    svg = (tmp_path / "ablation.svg").read_text(encoding="utf-8")
+    assert "no method chosen on val" in svg
+    assert "✓" not in svg
+
+
 def test_the_splits_are_told_apart_without_colour(tmp_path: Path) -> None:
     test, val = STYLES["test"], STYLES["val"]
     assert (test["marker"], test["line"]) != (val["marker"], val["line"])
