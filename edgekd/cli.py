@@ -158,8 +158,8 @@ def ablate(
 ) -> None:
     """Does distillation help? Train the student of RECIPE by several methods, from several seeds.
 
-    Methods: none (the student alone), label_smoothing, kd, kd_standardized, dkd, dist, attention, fitnet, rkd, mutual,
-    self. All share one teacher. Differences to none are paired by seed; val chooses the method, test tells what it
+    Methods: none (the student alone), label_smoothing, kd, kd_standardized, dkd, dist, attention, fitnet, rkd, crd,
+    mutual, self. All share one teacher. Differences to none are paired by seed; val chooses the method, test tells what it
     gained. A call that was broken off goes on where it was. Two jobs with --set num_threads=1 are faster than one of
     two threads where networks are small.
     """

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from test_build import TINY, make_images
 
-from edgekd import ablate, recipe
+from edgekd import ablate, cli, recipe
 from edgekd.cache import Cache
 from edgekd.errors import OutputError, UserError
 from edgekd.losses import LOSSES
@@ -38,6 +38,12 @@ def test_a_cell_changes_the_method_the_seed_and_nothing_else_of_the_student(meth
 def test_a_teacher_with_a_seed_of_its_own_keeps_it() -> None:
     own = recipe.load("pneumoniamnist", {"seed": 7, "data.path": "x.npz", "teacher.seed": 5})
     assert ablate.variant(own, "kd", 3).teacher.seed == 5
+
+
+def test_the_help_names_every_method() -> None:
+    told = cli.ablate.help or ""
+    listed = re.sub(r"\(.*?\)", "", told.split("Methods:")[1].split(".")[0])
+    assert [name.strip() for name in listed.split(",")] == list(ablate.METHODS)
 
 
 def test_a_colon_takes_the_first_seeds() -> None:
