@@ -83,6 +83,8 @@ def ablate(
     """
     names = _checked(methods, seeds)
     wanted = [Cell(name, seed, variant(recipe_, name, seed)) for seed in seeds for name in names]
+    for cell in wanted:
+        pipeline.check_names(cell.recipe)
     out.mkdir(parents=True, exist_ok=True)
     _train(wanted, cache, jobs, out / CELLS_FILE)
     seconds = _known_seconds(out / CELLS_FILE)
