@@ -29,7 +29,7 @@ with quiet_native_stderr() if _log_level == "3" else nullcontext():
 if _log_level == "3":
     tf.get_logger().setLevel("ERROR")
 
-__all__ = ["load_model", "reset", "save_model", "set_determinism", "tf", "tf_keras", "tfmot"]
+__all__ = ["load_file", "load_model", "reset", "save_model", "set_determinism", "tf", "tf_keras", "tfmot"]
 
 ARCHITECTURE_FILE = "architecture.json"
 WEIGHTS_FILE = "weights.npz"
@@ -113,6 +113,36 @@ def load_model(folder: Path) -> Any:
     return model
 
 
+def load_file(path: Path) -> Any:
+    """Read a whole Keras 2 model, ``.h5`` or ``.keras``, without its optimizer.
+
+    Keras runs the code of a Lambda in an ``.h5`` file whatever ``safe_mode`` says, so the architecture is read first.
+
+    Raises:
+        ModelError: no such model, a damaged one, one of weights alone, or one with a Lambda or a custom class.
+    """
+    import h5py
+
+    title = f'Keras model "{path.name}"'
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                architecture = json.loads(archive.read("config.json"))
+        else:
+            with h5py.File(path, "r") as file:
+                if "model_config" not in file.attrs:
+                    raise ModelError(f"{title} holds weights alone; save the whole model, or name teacher.weights")
+                architecture = json.loads(file.attrs["model_config"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"{title} cannot be read ({error})") from None
+    _refuse_foreign_code(architecture, title)
+    try:
+        return tf_keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever a malformed configuration happens to lead to
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{title} cannot be built ({reason})") from error
+
+
 @functools.cache
 def _known_classes() -> frozenset[str]:
     modules = (tf_keras.layers, tf_keras.initializers, tf_keras.regularizers, tf_keras.constraints)
@@ -123,8 +153,10 @@ def _known_classes() -> frozenset[str]:
 def _refuse_foreign_code(value: Any, title: str) -> None:
     """Walk a Keras configuration; every class that it names must be one of Keras's own, and none a Lambda."""
     if isinstance(value, dict):
-        name = value.get("class_name")
-        if name is not None and (name not in _known_classes() or value.get("registered_name")):
+        name, module = value.get("class_name"), str(value.get("module") or "keras")
+        registered = value.get("registered_name") or name
+        ours = name in _known_classes() and registered == name and module.split(".")[0] in ("keras", "tf_keras")
+        if name is not None and not ours:
             raise ModelError(
                 f'{title} has a layer of class "{name}", which is code and not data; use built-in Keras layers'
             )

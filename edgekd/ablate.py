@@ -102,6 +102,8 @@ def ablate(
     wanted = [
         Cell(name, seed, variant(resolved, name, seed)) for seed in seeds for name in seeds_of if seed in seeds_of[name]
     ]
+    for cell in wanted:
+        pipeline.check_names(cell.recipe)
     _train(wanted, cache, jobs, out / CELLS_FILE)
     found = [_found(cell, cache) for cell in wanted]
     seconds = _known_seconds(out / CELLS_FILE)

@@ -159,8 +159,8 @@ def ablate(
     """Does distillation help? Train the student of RECIPE by several methods, from several seeds.
 
     Methods: none (the student alone), label_smoothing, kd, kd_standardized, dkd, dist, attention, fitnet, rkd, crd,
-    mutual, self. All share one teacher. Differences to none are paired by seed; val chooses the method, test tells what it
-    gained. A call that was broken off goes on where it was. Two jobs with --set num_threads=1 are faster than one of
+    mutual, self. All share one teacher. Differences to none are paired by seed; val chooses the method, test tells what
+    it gained. A call that was broken off goes on where it was. Two jobs with --set num_threads=1 are faster than one of
     two threads where networks are small.
     """
     from edgekd import api
@@ -335,7 +335,7 @@ def _print_run(run: Run) -> None:
         models = ", ".join(sorted(path.name for path in (run.path / "models").iterdir())) or "none"
         click.echo(f"stopped after {run.stages[-1].name}; models so far in {run.path / 'models'}: {models}")
         return
-    from edgekd.stages.report import summary_rows
+    from edgekd.stages.report import baseline_of, summary_rows
 
     columns: list[tuple[str, str, Callable[[Any], str]]] = [
         ("model", "model", str),
@@ -348,11 +348,11 @@ def _print_run(run: Run) -> None:
         ("times faster", "times_faster", lambda value: _number(value, 1)),
     ]
     rows = [[show(row[key]) for _, key, show in columns] for row in summary_rows(run.report)]
-    dataset, seed = run.report["dataset"], run.report["seed"]
+    dataset, seed, baseline = run.report["dataset"], run.report["seed"], baseline_of(run.report)["id"]
     _print_table(
         [title for title, _, _ in columns],
         rows,
-        title=f"{dataset['name']}, test split, n = {dataset['num_test']}, seed {seed}; against teacher_fp32",
+        title=f"{dataset['name']}, test split, n = {dataset['num_test']}, seed {seed}; against {baseline}",
     )
     for claim in run.report["claims"]:
         click.echo(f"{claim['verdict']}: {claim['text']}")

@@ -29,7 +29,7 @@ def networks(teacher: Teacher, seed: int) -> dict[str, Teacher]:
     if teacher.model != ENSEMBLE:
         if teacher.members:
             raise RecipeError(f'teacher.members: "{teacher.model}" has none; set teacher.model = "{ENSEMBLE}"')
-        return {"": _one(teacher, seed)} if teacher.copies == 1 else _copies(teacher.model, teacher, seed)
+        return {"": _one(teacher, seed)} if _is_one(teacher) else _copies(teacher.model, teacher, seed)
     if teacher.copies > 1:
         raise RecipeError("teacher.copies: an ensemble has none; set copies in the table of a member")
     found: dict[str, Teacher] = {}
@@ -38,7 +38,7 @@ def networks(teacher: Teacher, seed: int) -> dict[str, Teacher]:
             raise RecipeError(f'teacher.members."{name}": a letter, and then letters, digits and _, name a member')
         if member.model == ENSEMBLE or member.members:
             raise RecipeError(f"teacher.members.{name}: an ensemble within an ensemble; list all members side by side")
-        made = _copies(name, member, seed) if member.copies > 1 else {name: _one(member, seed)}
+        made = {name: _one(member, seed)} if _is_one(member) else _copies(name, member, seed)
         for each, network in made.items():
             same = next((other for other, config in found.items() if config == network), None)
             if each in found or same:
@@ -67,16 +67,21 @@ def title(teacher: Teacher) -> str:
 
 
 def _times(teacher: Teacher) -> str:
-    return teacher.model if teacher.copies == 1 else f"{teacher.copies} x {teacher.model}"
+    return teacher.model if _is_one(teacher) else f"{teacher.copies} x {teacher.model}"
 
 
 def _copies(name: str, teacher: Teacher, seed: int) -> dict[str, Teacher]:
     first = seed if teacher.seed is None else teacher.seed
     return {
-        f"{name}_{index + 1}": _one(dataclasses.replace(teacher, seed=first + index), seed)
+        f"{name}_{index + 1}": _one(dataclasses.replace(teacher, copies=1, seed=first + index), seed)
         for index in range(teacher.copies)
     }
 
 
 def _one(teacher: Teacher, seed: int) -> Teacher:
-    return dataclasses.replace(teacher, copies=1, seed=seed if teacher.seed is None else teacher.seed)
+    return dataclasses.replace(teacher, seed=seed if teacher.seed is None else teacher.seed)
+
+
+def _is_one(teacher: Teacher) -> bool:
+    """A file is what it is, from whatever seed."""
+    return teacher.copies == 1 or teacher.is_file

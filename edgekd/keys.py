@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from edgekd import losses
-from edgekd.artifact import sha256_file
+from edgekd.artifact import digest_folder, sha256_file
 from edgekd.cache import plugin_digest
 from edgekd.models import KEYWORDS, STUDENTS
 from edgekd.recipe import Distill, Teacher
@@ -24,7 +24,14 @@ def by_content(config: Started) -> Started:
 
 
 def teacher_by_content(teacher: Teacher) -> Teacher:
-    """The same of a teacher and its members; their seeds are left out, as a stage's own seed stands in its key."""
+    """The same of a teacher and its members; their seeds are left out, as a stage's own seed stands in its key.
+
+    A teacher that is a file itself counts by its bytes: its digest stands in the place of the weights.
+    """
+    if teacher.is_file:
+        path = Path(teacher.model)
+        digest = digest_folder(path) if path.is_dir() else sha256_file(path)
+        return dataclasses.replace(teacher, model=path.name, weights=digest, seed=None)
     members = {name: teacher_by_content(member) for name, member in teacher.members.items()}
     return dataclasses.replace(by_content(teacher), seed=None, members=members)
 

@@ -16,9 +16,18 @@ from edgekd import _keras, data, ensemble, keys, losses, onnx_export, recipe, ta
 from edgekd.artifact import Artifact, read_json
 from edgekd.cache import Cache, StageRecord, versions
 from edgekd.errors import OutputError, UserError, did_you_mean
-from edgekd.models import STUDENTS, build_student, check_size, check_start, check_teacher
+from edgekd.models import (
+    STUDENTS,
+    build_student,
+    check_size,
+    check_start,
+    check_teacher,
+    check_use,
+    kind_of,
+    runtime_of,
+)
 from edgekd.progress import Progress
-from edgekd.recipe import Distill, Recipe
+from edgekd.recipe import Distill, Recipe, Teacher
 from edgekd.run_folder import FIRST_EVENT, RunFolder
 from edgekd.stage_runner import StageRunner, Stop
 
@@ -172,6 +181,8 @@ def check_names(recipe_: Recipe) -> None:
     ensemble.networks(recipe_.teacher, recipe_.seed)
     for key, table in ensemble.tables(recipe_.teacher).items():
         check_teacher(table, key)
+        if recipe_.distill.mode != "self":
+            check_use(table, key, recipe_.distill, losses.feature_losses(recipe_.distill))
     STUDENTS[recipe_.distill.student]
     losses.check(recipe_.distill)
     target.load(recipe_.benchmark.target)
@@ -289,24 +300,30 @@ class _Builder(StageRunner):
         return self.trained(stage, distill, *inputs, config=config, ingredients=ingredients)
 
     def teacher(self, images: Artifact) -> Artifact:
-        """One network, or the mean of several, each of which is a stage of its own in the cache."""
+        """One network or file, or the mean of several, each of which is a stage of its own in the cache."""
+        from edgekd.stages.given import mixed
         from edgekd.stages.teacher import ensemble as mean_of
-        from edgekd.stages.teacher import teacher
 
-        members = {
-            name: self.trained(
-                _run_name(name),
-                teacher,
-                images,
-                config=network,
-                ingredients={"config": keys.teacher_by_content(network)},
-                seed=network.seed,
-            )
-            for name, network in ensemble.networks(self.recipe.teacher, self.recipe.seed).items()
-        }
+        networks = ensemble.networks(self.recipe.teacher, self.recipe.seed)
+        # Files first: what is wrong with one shows before hours of training.
+        order = sorted(networks, key=lambda name: not networks[name].is_file)
+        members = {name: self.network(name, networks[name], images) for name in order}
         if "" in members:
             return members[""]
-        return self.cached("teacher", mean_of, images, list(members.values()), config=list(members))
+        found = [members[name] for name in networks]
+        join = mixed if any("answers" in member.facts for member in found) else mean_of
+        return self.cached("teacher", join, images, found, config=list(networks))
+
+    def network(self, name: str, config: Teacher, images: Artifact) -> Artifact:
+        """Train one network, or take one file as it is."""
+        from edgekd.stages.given import given
+        from edgekd.stages.teacher import teacher
+
+        key: dict[str, Any] = {"config": keys.teacher_by_content(config)}
+        if config.is_file:
+            key["runtime"] = runtime_of(kind_of(Path(config.model)))
+            return self.cached(_run_name(name), given, images, config=config, ingredients=key)
+        return self.trained(_run_name(name), teacher, images, config=config, ingredients=key, seed=config.seed)
 
     def benchmark(self, images: Artifact) -> Artifact:
         """Time every model on real images of the test split."""

@@ -110,13 +110,47 @@ class Data:
 
 
 @dataclass(frozen=True)
+class TeacherFile:
+    """How a teacher that comes as a file takes images and answers; sizes and types are read from the file."""
+
+    layout: str = option(
+        "auto",
+        "order of the input's axes: nhwc, nchw, or auto (by where 1 or 3 channels stand)",
+        choices=("auto", "nhwc", "nchw"),
+    )
+    channels: str = option(
+        "auto", "rgb, bgr, grey, or auto (rgb of three, grey of one)", choices=("auto", "rgb", "bgr", "grey")
+    )
+    range: tuple[float, ...] = option((0.0, 1.0), "what the grey levels 0 and 255 become, before mean and std")
+    mean: tuple[float, ...] = option((), "then taken off: one number, or one for each channel")
+    std: tuple[float, ...] = option((), "then divided by: one number, or one for each channel")
+    output: str = option(
+        "auto",
+        "logits, probabilities, or auto (probabilities where all answers to val lie in 0..1 and sum to 1)",
+        choices=("auto", "logits", "probabilities"),
+    )
+    accept_weak: bool = option(
+        False, "go on with a teacher that is no better on val than always naming the largest class"
+    )
+
+
+TEACHER_SUFFIXES = (".h5", ".hdf5", ".keras", ".onnx", ".tflite", ".npz")
+
+
+def is_teacher_file(model: Any) -> bool:
+    """Whether ``teacher.model`` is a path, and no name: it has a slash, or one of the endings of model files."""
+    return isinstance(model, str) and ("/" in model or "\\" in model or model.endswith(TEACHER_SUFFIXES))
+
+
+@dataclass(frozen=True)
 class Teacher:
     """The large model whose knowledge is distilled."""
 
     model: str = option(
         "resnet_small",
         "architecture by name: resnet_small, a network of tf_keras.applications (resnet50, mobilenet, densenet121, "
-        "...), one that another package registers, or ensemble (the mean of the logits of its members)",
+        "...), one that another package registers, ensemble (the mean of the logits of its members), or the path of a "
+        "model: .h5 or .keras, .onnx, .tflite, the folder of a SavedModel, or stored logits (.npz)",
     )
     weights: str = option(
         "none", "none, imagenet (downloads), or the path of a file with the weights of the network without its top"
@@ -139,14 +173,20 @@ class Teacher:
         default_factory=dict,
         metadata={
             "doc": "with model = ensemble: teachers by name, each a table like this one. What a member leaves out it "
-            "takes from here, but for model and copies"
+            "takes from here, but for model, copies and file"
         },
     )
+    file: TeacherFile = field(default_factory=TeacherFile)
     seed: int | None = option(
         None, "the teacher's own seed, so that students of several seeds share it; not set: seed", minimum=0
     )
     training: Training = field(default_factory=Training)
     views: Views = field(default_factory=Views)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it comes as a file and is not trained here."""
+        return is_teacher_file(self.model)
 
 
 @dataclass(frozen=True)
@@ -463,8 +503,14 @@ def _with_inheritance(table: Mapping[str, Any]) -> Mapping[str, Any]:
     teacher = table.get("teacher")
     if not isinstance(teacher, Mapping) or not isinstance(teacher.get("members"), Mapping):
         return table
-    shared = {key: value for key, value in teacher.items() if key not in ("model", "copies", "members", "seed")}
-    members = {name: _filled(member, shared) for name, member in teacher["members"].items()}
+    shared = {key: value for key, value in teacher.items() if key not in ("model", "copies", "members", "seed", "file")}
+    members = {
+        # A file is taken as it is: what is said of networks is not meant for it.
+        name: member
+        if isinstance(member, Mapping) and is_teacher_file(member.get("model"))
+        else _filled(member, shared)
+        for name, member in teacher["members"].items()
+    }
     return {**table, "teacher": {**teacher, "members": members}}
 
 

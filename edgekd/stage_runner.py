@@ -120,6 +120,7 @@ class StageRunner:
         artifact, record = self.cache.run(stage, make, key)
         record = dataclasses.replace(record, name=name)
         self.artifacts[name] = artifact
+        self._tell(artifact.facts.get("summary"))
         self._warn(artifact.facts.get("warnings", []))
         self._finish(record)
         return artifact
@@ -148,6 +149,13 @@ class StageRunner:
             logger.info(f"{record.name}: {'cached' if record.cached else format_seconds(record.seconds)}")
         if record.name == self.until:
             raise Stop
+
+    def _tell(self, summary: str | None) -> None:
+        """Say what a stage found, whether it was run now or before."""
+        if summary and not self.dry:
+            logger.info(summary)
+            if self.folder is not None:
+                self.folder.log("summary", message=summary)
 
     def _warn(self, messages: Sequence[str]) -> None:
         for message in messages:

@@ -20,13 +20,14 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.0, ("errors", "units", "quiet", "host")),
     (0.1, ("registry", "options", "progress")),
     (1.0, ("artifact", "preprocessing", "target", "recipe", "_keras", "_litert")),
-    (2.0, ("statistics", "views", "run_folder", "manifest", "onnx_export", "ensemble")),
+    (2.0, ("statistics", "views", "run_folder", "manifest", "onnx_export", "ensemble", "model_process")),
     (2.0, ("losses.logits", "losses.features", "losses.contrast")),
     (2.1, ("metrics", "latency", "losses.terms")),
     (2.2, ("losses",)),
     (2.2, ("tflite.view", "tflite.edit", "data.dataset", "data.source", "data.medmnist")),
     (2.1, ("models.layers", "models.taps", "models.graft", "models.weights")),
-    (2.2, ("models.applications",)),
+    (2.1, ("models.foreign", "models.given")),
+    (2.2, ("models.applications", "models.answers", "models.keras_file")),
     (2.25, ("models.published", "models.teachers")),
     (2.3, ("tflite.cost", "tflite.metadata", "models.students")),
     (2.4, ("models",)),
@@ -37,7 +38,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (2.7, ("step",)),
     (2.8, ("training",)),
     (3.0, ("stages", "stages.teacher", "stages.teacher_logits", "stages.distill", "stages.prune", "stages.quantize")),
-    (3.0, ("stages.verify", "stages.benchmark", "stages.bundle", "stages.report")),
+    (3.0, ("stages.verify", "stages.benchmark", "stages.bundle", "stages.report", "stages.given")),
     (3.1, ("ablation_table",)),
     (3.2, ("ablation_plot",)),
     (4.0, ("cache", "runtime", "measure")),
@@ -53,7 +54,7 @@ LEVEL_OF = {name: level for level, names in LEVELS for name in names}
 # The one module that imports each of these.
 DOORS = {
     **{"tf_keras": "_keras", "tensorflow_model_optimization": "_keras", "ai_edge_litert": "_litert"},
-    **{"click": "cli", "tf2onnx": "onnx_export"},
+    **{"click": "cli", "tf2onnx": "onnx_export", "onnxruntime": "model_process"},
 }
 
 WITHOUT_TENSORFLOW = ("runtime", "measure", "preprocessing", "manifest", "_litert")

@@ -5,7 +5,9 @@ Every builder returns a flat functional Keras model from RGB pixels (float32, 0.
 their own, so that a model's digest does not depend on what was built before it.
 """
 
+from edgekd.models.answers import Answers, open_teacher
 from edgekd.models.applications import APPLICATIONS, Application
+from edgekd.models.given import check_file, check_use, kind_of, runtime_of
 from edgekd.models.published import PUBLISHED, check_start
 from edgekd.models.students import STUDENTS, build_student
 from edgekd.models.taps import channels, layer_pairs, with_features
@@ -13,6 +15,7 @@ from edgekd.models.teachers import TEACHERS, build_ensemble, build_teacher, chec
 from edgekd.models.weights import KEYWORDS
 
 __all__ = [
+    "Answers",
     "APPLICATIONS",
     "KEYWORDS",
     "PUBLISHED",
@@ -23,9 +26,14 @@ __all__ = [
     "build_student",
     "build_teacher",
     "channels",
+    "check_file",
     "check_size",
     "check_start",
     "check_teacher",
+    "check_use",
+    "kind_of",
     "layer_pairs",
+    "open_teacher",
+    "runtime_of",
     "with_features",
 ]

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from edgekd._keras import tf_keras
-from edgekd.models.graft import IMAGENET_MEAN, IMAGENET_VARIANCE, graft
+from edgekd.models.graft import graft
 from edgekd.models.weights import load_weights
 
+# Mean and deviation of ImageNet's red, green and blue in 0..1.
+_MEAN = (0.485, 0.456, 0.406)
+_DEVIATION = (0.229, 0.224, 0.225)
 # Mean of ImageNet's blue, green and red in 0..255, as the first residual networks and VGG take it off.
 _IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 
@@ -106,6 +109,11 @@ def build(name: str, pixels: Any, num_classes: int, weights: str, width_multipli
     backbone = make(weights=None, input_shape=tuple(pixels.shape[1:]))
     if weights != "none":
         _load(backbone, make, weights, application)
+    for layer in backbone.layers:
+        if isinstance(layer, tf_keras.layers.Normalization) and layer.input_mean is None:
+            # EfficientNet's weights files hold the deviation as variance, and Keras mends that for its own download
+            # alone, by a function; here the layer is given what it stands for.
+            layer.set_weights([np.array(_MEAN), np.square(_DEVIATION), 0])
     scaling = application.scaling if weights != "none" or application.scaling == "inside" else "symmetric"
     features = graft(backbone, _SCALINGS[scaling](pixels))
     pooled = tf_keras.layers.GlobalAveragePooling2D(name="pool")(features)
@@ -140,9 +148,8 @@ def _symmetric(pixels: Any) -> Any:
 
 
 def _standard(pixels: Any) -> Any:
-    deviations = [variance**0.5 for variance in IMAGENET_VARIANCE]
-    scale = [1 / (255 * deviation) for deviation in deviations]
-    offset = [-mean / deviation for mean, deviation in zip(IMAGENET_MEAN, deviations, strict=True)]
+    scale = [1 / (255 * deviation) for deviation in _DEVIATION]
+    offset = [-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)]
     return tf_keras.layers.Rescaling(scale, offset=offset, name="normalise")(pixels)
 
 

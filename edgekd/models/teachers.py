@@ -10,6 +10,7 @@ from edgekd._keras import tf_keras
 from edgekd.errors import ModelError, RecipeError
 from edgekd.models import applications
 from edgekd.models.applications import APPLICATIONS
+from edgekd.models.given import check_file
 from edgekd.models.graft import graft
 from edgekd.models.layers import conv_bn, with_momentum
 from edgekd.models.weights import check_weights
@@ -77,6 +78,9 @@ def check_teacher(config: Teacher, key: str) -> None:
         ModelError: an unknown name, weights that are not there.
         RecipeError: a width that the network or its weights do not have.
     """
+    check_file(config, key)
+    if config.is_file:
+        return
     TEACHERS[config.model]
     if config.model == "resnet_small" and config.weights != "none":
         raise ModelError(f'{key}.weights = "{config.weights}": resnet_small has none to load; allowed: none')

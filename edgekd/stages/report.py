@@ -91,8 +91,9 @@ def assemble(
             "num_unreadable": len(data.facts["unreadable"]),
         },
         "models": rows,
+        "given_teacher": _given_teacher(models),
         "claims": verification.facts["claims"],
-        "not_measured": _not_measured([row["id"] for row in rows]),
+        "not_measured": _not_measured([row["id"] for row in rows], _given_teacher(models)),
         "gates": verification.facts["gates"],
         "kernels": verification.facts["kernels"],
         "agreement": verification.facts["agreement"],
@@ -105,6 +106,7 @@ def assemble(
         "stages": [dict(stage) for stage in stages],
         "warnings": [
             *data.facts["warnings"],
+            *(warning for model in models for warning in model.facts.get("warnings", [])),
             *verification.facts["warnings"],
             *(benchmark.facts["warnings"] if benchmark else []),
         ],
@@ -186,13 +188,23 @@ def render(document: Document, template: str) -> str:
     )
 
 
-def _not_measured(ids: Sequence[str]) -> list[str]:
+def _given_teacher(models: Sequence[Artifact]) -> dict[str, Any] | None:
+    """A teacher that came as a file: which, and what it can do."""
+    facts = next((model.facts for model in models if "given" in model.facts), None)
+    return None if facts is None else {**facts["given"], "val": facts["val"], "test": facts["test"]}
+
+
+def _not_measured(ids: Sequence[str], teacher: Mapping[str, Any] | None = None) -> list[str]:
     """What a reader would look for among the claims, and why it is not there."""
+    found = []
+    if teacher is not None and not any(id.startswith("teacher_") for id in ids):
+        found.append(f"size and latency against the teacher were not measured; {teacher['file']} is no .tflite")
     if "student_alone_fp32" in ids:
-        return []
+        return found
     return [
+        *found,
         "what distillation brought over the same student trained alone was not measured; "
-        "distill.train_alone = true trains that student too"
+        "distill.train_alone = true trains that student too",
     ]
 
 

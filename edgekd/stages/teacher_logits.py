@@ -10,6 +10,7 @@ from edgekd import _keras
 from edgekd._keras import tf
 from edgekd.artifact import Artifact
 from edgekd.data import Dataset
+from edgekd.models import open_teacher
 from edgekd.progress import Progress
 from edgekd.recipe import Views
 from edgekd.views import LOGITS_FILE, set_scene, show
@@ -35,14 +36,16 @@ def teacher_logits(
     """
     dataset = Dataset.open(data)
     _keras.reset(seed)
-    model = _keras.load_model(teacher.path / "model")
     images = dataset.train.images
     samples = np.arange(len(images))
 
-    predict = tf.function(lambda scene: model(show(scene), training=False), reduce_retracing=True)
+    rendered = tf.function(show, reduce_retracing=True)
 
     shards = []
-    with progress.task("teacher's logits", num_views * len(images)) as task:
+    with (
+        open_teacher(teacher.path) as answers,
+        progress.task("teacher's logits", num_views * len(images)) as task,
+    ):
         for view in range(num_views):
             shard = work / f"view_{view:04d}.npy"
             if not shard.exists():
@@ -50,7 +53,8 @@ def teacher_logits(
                 for start in range(0, len(images), BATCH_SIZE):
                     chosen = samples[start : start + BATCH_SIZE]
                     scene, _ = set_scene(config, seed, images, chosen, view)
-                    parts.append(predict(tf.nest.map_structure(tf.constant, scene)).numpy())
+                    pixels = rendered(tf.nest.map_structure(tf.constant, scene)).numpy()
+                    parts.append(answers.predict(pixels, "train", chosen))
                     task.advance(len(chosen))
                 temporary = shard.with_suffix(".tmp")
                 with temporary.open("wb") as file:
