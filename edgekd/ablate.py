@@ -22,6 +22,7 @@ from edgekd.errors import OutputError, UserError, did_you_mean
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
 from edgekd.statistics import gain_verdict, mean_difference
+from edgekd.tasks import TASKS
 
 BASELINE = "none"
 METHODS: Mapping[str, Mapping[str, Any]] = {
@@ -41,6 +42,10 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 """What each method changes in ``[distill]``; the rest of the recipe is the same for all."""
 
 LAST_STAGE = "verify"
+
+# The accuracy of the task, which has one of these names, and what every task has.
+TITLES = {**{task.accuracy: task.accuracy_title for task in TASKS.values()}, "auc": "AUC"}
+
 CELLS_FILE = "cells.jsonl"
 CHOSEN_BY = "auc"
 
@@ -169,7 +174,7 @@ def _figures(cell: Cell, cache: Cache, seconds: Mapping[str, float]) -> dict[str
         raise OutputError(f'"{cache.root}" no longer holds {cell.chain.title}; give the same command again')
     key, _ = _distilled(*found, cell.recipe)
     figures = found[0][LAST_STAGE].facts["models"]
-    kept = ("top1", "auc", "macro_recall")
+    kept = (*_compared(figures["student_fp32"]["test"]), "macro_recall")
     return {
         "method": cell.method,
         "seed": cell.seed,
@@ -209,7 +214,7 @@ def _compare(name: str, cells: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         row[model] = {}
         for split in ("val", "test"):
             row[model][split] = {}
-            for figure in ("top1", "auc"):
+            for figure in _compared(own[0][model][split]):
                 values = [cell[model][split][figure] for cell in own]
                 difference = mean_difference(values, [cell[model][split][figure] for cell in base])
                 row[model][split][figure] = {
@@ -222,6 +227,10 @@ def _compare(name: str, cells: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return row
 
 
+def _compared(figures: Mapping[str, Any]) -> list[str]:
+    return [name for name in figures if name in TITLES]
+
+
 def _verdict(rows: Sequence[Mapping[str, Any]], num_seeds: int) -> dict[str, Any]:
     """Choose on val, then say what test shows of that choice."""
     best = max(rows, key=lambda row: row["student_fp32"]["val"][CHOSEN_BY]["mean"])["method"]
@@ -229,12 +238,10 @@ def _verdict(rows: Sequence[Mapping[str, Any]], num_seeds: int) -> dict[str, Any
         return {"chosen": BASELINE, "sentence": "on val, no method was better than training the student alone"}
     row = next(row for row in rows if row["method"] == best)
     parts = []
-    for figure, title in (("top1", "top-1"), ("auc", "AUC")):
-        test = row["student_fp32"]["test"][figure]
+    for figure, test in row["student_fp32"]["test"].items():
         low, high = test["ci95"]
-        parts.append(
-            f"{title} {test['difference']:+.4f} (95 % interval {low:+.4f} to {high:+.4f}): gain {test['verdict']}"
-        )
+        interval = f"95 % interval {low:+.4f} to {high:+.4f}"
+        parts.append(f"{TITLES[figure]} {test['difference']:+.4f} ({interval}): gain {test['verdict']}")
     return {
         "chosen": best,
         "sentence": f"val chooses {best}; against the student alone it gives on test, over {num_seeds} seeds, "
@@ -244,15 +251,17 @@ def _verdict(rows: Sequence[Mapping[str, Any]], num_seeds: int) -> dict[str, Any
 
 def markdown(document: Mapping[str, Any]) -> str:
     """The table and the sentence."""
+    figures = _compared(document["methods"][0]["student_fp32"]["test"])
+    columns = " | ".join(f"test {TITLES[figure]} | against none" for figure in figures)
     lines = [
-        "| method | val AUC | test top-1 | against none | test AUC | against none | s per epoch |",
+        f"| method | val AUC | {columns} | s per epoch |",
         "|---|---|---|---|---|---|---|",
     ]
     for row in document["methods"]:
         val, test = row["student_fp32"]["val"], row["student_fp32"]["test"]
         seconds = "–" if row["seconds_per_epoch"] is None else f"{row['seconds_per_epoch']:.1f}"
         cells = [row["method"], _mean(val["auc"])]
-        for figure in ("top1", "auc"):
+        for figure in figures:
             cells += [_mean(test[figure]), _difference(test[figure])]
         lines.append(f"| {' | '.join([*cells, seconds])} |")
     return "\n".join([*lines, "", document["sentence"] + ".", ""])
