@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgekd.errors import ModelError, did_you_mean
 from edgekd.quiet import quiet_native_stderr
+from edgekd.tasks import SOFTMAX, probabilities
 
 Kernel = Literal["xnnpack", "builtin", "reference"]
 KERNELS: tuple[str, ...] = get_args(Kernel)
@@ -118,12 +119,16 @@ def run(interpreter: Interpreter, images: NDArray[np.uint8]) -> NDArray[Any]:
 
 
 def predict_probs(
-    model: str | os.PathLike[str] | bytes, images: NDArray[np.uint8], kernel: str = "xnnpack", num_threads: int = 1
+    model: str | os.PathLike[str] | bytes,
+    images: NDArray[np.uint8],
+    kernel: str = "xnnpack",
+    num_threads: int = 1,
+    head: str = SOFTMAX,
 ) -> NDArray[np.float32]:
     """Probabilities ``(n, k)``, float32, of uint8 images ``(n, h, w, 3)``.
 
     A float32 output holds probabilities. An int8 output holds logits: they are dequantized,
-    ``scale * (q - zero_point)``, and go through a softmax in float64.
+    ``scale * (q - zero_point)``, and go through the task's head (``softmax`` or ``sigmoid``) in float64.
 
     Raises:
         ModelError: the model cannot be read or its input or output is of another kind.
@@ -136,6 +141,4 @@ def predict_probs(
         raise ModelError(f"the model gives {results.dtype}; float32 probabilities and int8 logits are known")
     scale, zero_point = interpreter.get_output_details()[0]["quantization"]
     logits = float(scale) * (results.astype(np.float64) - zero_point)
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probs: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probs.astype(np.float32)
+    return probabilities(logits, head).astype(np.float32)

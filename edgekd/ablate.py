@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd import ablation_table, host, pipeline, recipe
+from edgekd import ablation_table, data, host, pipeline, recipe
 from edgekd.ablation_plot import plot
 from edgekd.ablation_table import BASELINE, MODELS, SPLITS, TITLES
 from edgekd.artifact import Artifact, write_json
@@ -24,6 +24,7 @@ from edgekd.chains import Chain, run_chains
 from edgekd.errors import OutputError, UserError, did_you_mean, writing_to
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
+from edgekd.tasks import TASKS, Task
 
 logger = logging.getLogger("edgekd")
 
@@ -45,6 +46,7 @@ METHODS: Mapping[str, Mapping[str, Any]] = {
 
 DATASET_FIELDS = ("name", "num_train", "num_val", "num_test", "sha256")
 LAST_STAGE = "verify"
+
 CELLS_FILE = "cells.jsonl"
 CHOOSE_BY = "auc"
 
@@ -82,7 +84,7 @@ def ablate(
         out: folder of ``ablation.json``, ``ablation.md``, ``ablation.svg``, ``ablation.png`` and ``cells.jsonl``.
         cache: store of finished stages.
         jobs: cells trained at a time, each in a process of its own. Accuracies do not depend on it; seconds do.
-        choose_by: the figure on val that chooses the method: ``auc``, ``top1`` or ``macro_recall``.
+        choose_by: the figure on val that chooses the method: ``auc``, ``macro_recall``, or the accuracy of the task.
 
     Returns:
         What ``ablation.json`` holds: ``methods[]``, see :func:`edgekd.ablation_table.compare`; ``chosen``;
@@ -93,11 +95,10 @@ def ablate(
         EdgekdError: cells that failed, by name; the others are in the cache.
     """
     seeds_of = _plan(methods, seeds)
-    if choose_by not in TITLES:
-        raise UserError(f'choose by "{choose_by}": allowed: {", ".join(TITLES)}')
     with writing_to(out, "name another folder with --out"):
         out.mkdir(parents=True, exist_ok=True)
     resolved, _ = pipeline.resolve(recipe_)
+    _check_figure(choose_by, TASKS[data.probe(recipe_.data).task])
     _warn_of_crowding(resolved.num_threads, jobs)
     wanted = [
         Cell(name, seed, variant(resolved, name, seed)) for seed in seeds for name in seeds_of if seed in seeds_of[name]
@@ -175,6 +176,13 @@ def _plan(methods: Sequence[str], seeds: Sequence[int]) -> dict[str, Sequence[in
     return plan
 
 
+def _check_figure(name: str, task: Task) -> None:
+    """Raise where cells of the task have no such figure."""
+    allowed = ("auc", task.accuracy, "macro_recall")
+    if name not in allowed:
+        raise UserError(f'choose by "{name}": allowed for {task.name} data: {", ".join(allowed)}')
+
+
 def _warn_of_crowding(num_threads: int, jobs: int) -> None:
     cpus = os.cpu_count() or 1
     if jobs > 1 and jobs * num_threads > cpus:
@@ -235,7 +243,7 @@ def _figures(
 
 
 def _kept(figures: Mapping[str, Any]) -> dict[str, Any]:
-    return {split: {name: figures[split][name] for name in TITLES} for split in SPLITS}
+    return {split: {name: figures[split][name] for name in TITLES if name in figures[split]} for split in SPLITS}
 
 
 def _distilled(artifacts: Mapping[str, Artifact], records: Sequence[StageRecord], recipe_: Recipe) -> tuple[str, int]:

@@ -10,12 +10,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekd.statistics import gain_verdict, mean_difference
+from edgekd.tasks import TASKS
 
 BASELINE = "none"
 MODELS = ("student_fp32", "student_int8")
 SPLITS = ("val", "test")
-TITLES: Mapping[str, str] = {"top1": "top-1", "auc": "AUC", "macro_recall": "macro recall"}
-"""Figures, and how they are written."""
+TITLES: Mapping[str, str] = {
+    **{task.accuracy: task.accuracy_title for task in TASKS.values()},
+    "auc": "AUC",
+    "macro_recall": "macro recall",
+}
+"""Figures, and how they are written: the accuracy of the task, which has one of these names, and what all have."""
 NOT_SHOWN = "macro_recall"
 
 Row = Mapping[str, Any]

@@ -88,16 +88,17 @@ def describe(bundle: LoadedBundle) -> list[str]:
     golden = parse_golden((bundle.path / manifest["golden"]).read_bytes(), manifest, str(bundle.path))
     side, labels = manifest["preprocessing"]["size"], manifest["labels"]
     shown = ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
-    source, figures = manifest["golden_source"], manifest["figures"]
+    source, figures, task = manifest["golden_source"], manifest["figures"], bundle.task
     kind = "made, no patient's images"
     if source["kind"] != "made":
         kind = f"images of {source.get('split')} under {source.get('licence')}"
+    answers = "independent probabilities" if task.several else "probabilities"
     lines = [
-        f"model: {MODEL_FILE}, {sizes[MODEL_FILE]:,} bytes; {side} x {side} RGB in, {len(labels)} probabilities out",
+        f"model: {MODEL_FILE}, {sizes[MODEL_FILE]:,} bytes; {side} x {side} RGB in, {len(labels)} {answers} out",
         f"labels: {shown}",
         f"goldens: {len(golden['vectors'])} inputs ({kind}) and {len(golden['pictures'])} pictures",
-        f"measured: top-1 {figures['top1']:.3f} on {figures['dataset']}, {figures['split']} split, n = {figures['n']}, "
-        f"seed {manifest.get('seed')}",
+        f"measured: {task.accuracy_title} {figures[task.accuracy]:.3f} on {figures['dataset']}, {figures['split']} "
+        f"split, n = {figures['n']}, seed {manifest.get('seed')}",
         f"licence of the data: {manifest['data']['licence'] or 'not stated'}",
         f"intended use: {manifest['intended_use']}",
     ]

@@ -129,7 +129,7 @@ def build(
     metavar="FIGURE",
     default="auc",
     show_default=True,
-    help="Figure on val that chooses the method: auc, top1 or macro_recall.",
+    help="Figure on val that chooses the method: auc, macro_recall, top1 (label_accuracy of several labels).",
 )
 @click.option(
     "--jobs",
@@ -335,13 +335,13 @@ def _print_run(run: Run) -> None:
         models = ", ".join(sorted(path.name for path in (run.path / "models").iterdir())) or "none"
         click.echo(f"stopped after {run.stages[-1].name}; models so far in {run.path / 'models'}: {models}")
         return
-    from edgekd.stages.report import baseline_of, summary_rows
+    from edgekd.stages.report import baseline_of, summary_rows, task_of
 
     columns: list[tuple[str, str, Callable[[Any], str]]] = [
         ("model", "model", str),
         ("KiB", "kib", lambda value: _number(value, 0)),
         ("gzip KiB", "gzip_kib", lambda value: _number(value, 0)),
-        ("top-1", "top1", lambda value: _number(value, 3)),
+        (task_of(run.report).accuracy_title, "accuracy", lambda value: _number(value, 3)),
         ("AUC", "auc", lambda value: _number(value, 3)),
         ("p50 ms", "p50_ms", lambda value: _number(value, 3)),
         ("times smaller", "times_smaller", lambda value: _number(value, 1)),

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from edgekd.errors import DataError
 from edgekd.preprocessing import RESIZES
+from edgekd.tasks import MULTI_CLASS, TASKS, THRESHOLD, Task
 
 SCHEMA_VERSION = 1
 MODEL_FILE = "model.tflite"
@@ -80,6 +81,9 @@ def check_manifest(manifest: Document, where: str) -> None:
     """Raise DataError unless every field that running a bundle depends on is there and sound."""
     read = _Reader(manifest, f'bundle "{where}": {MANIFEST_FILE}')
     labels = read("labels", _is_labels, "a list of at least two names")
+    if "task" in manifest:
+        read("task", lambda value: isinstance(value, str) and value in TASKS, " or ".join(TASKS))
+    task = task_of(manifest)
     size = read("preprocessing.size", lambda value: _is_int(value) and 1 <= value <= MAX_SIDE, f"1 to {MAX_SIDE}")
     read("preprocessing.resize", lambda value: value in RESIZES, " or ".join(RESIZES))
     read("preprocessing.filter", lambda value: value == FILTER, FILTER)
@@ -90,7 +94,9 @@ def check_manifest(manifest: Document, where: str) -> None:
     for name in ("recipe", "intended_use", "golden_source.kind", "data.licence", "figures.dataset", "figures.split"):
         read(name, lambda value: isinstance(value, str), "text")
     read("figures.n", lambda value: _is_int(value) and value >= 1, "a count of images")
-    read("figures.top1", lambda value: _is_number(value) and 0 <= value <= 1, "0 to 1")
+    read(f"figures.{task.accuracy}", lambda value: _is_number(value) and 0 <= value <= 1, "0 to 1")
+    if task.several:
+        read("decision.threshold", lambda value: value == THRESHOLD, f"{THRESHOLD}")
     read("input.dtype", lambda value: value == "uint8", "uint8")
     read("input.shape", lambda value: value == [1, size, size, 3], f"[1, {size}, {size}, 3]")
     read("input.scale", lambda value: _is_number(value) and value == 1, "1")
@@ -113,6 +119,11 @@ def check_manifest(manifest: Document, where: str) -> None:
     for name in (MODEL_FILE, LABELS_FILE):
         if name not in names:
             raise DataError(f"{read.title} does not name {name}; bundle it again")
+
+
+def task_of(manifest: Document) -> Task:
+    """What is asked of an image; bundles of before edgekd knew several tasks are multi-class."""
+    return TASKS[manifest.get("task", MULTI_CLASS.name)]
 
 
 def parse_golden(text: str | bytes, manifest: Document, where: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from typing import Any
 from edgekd import _keras, data, ensemble, keys, losses, onnx_export, recipe, target
 from edgekd.artifact import Artifact, read_json
 from edgekd.cache import Cache, StageRecord, versions
-from edgekd.errors import OutputError, UserError, did_you_mean
+from edgekd.errors import OutputError, RecipeError, UserError, did_you_mean
 from edgekd.models import (
     STUDENTS,
     build_student,
@@ -30,6 +30,7 @@ from edgekd.progress import Progress
 from edgekd.recipe import Distill, Recipe, Teacher
 from edgekd.run_folder import FIRST_EVENT, RunFolder
 from edgekd.stage_runner import StageRunner, Stop
+from edgekd.tasks import TASKS, Task
 
 STAGES = (
     "data",
@@ -191,6 +192,19 @@ def check_names(recipe_: Recipe) -> None:
         onnx_export.require()
 
 
+def check_task(recipe_: Recipe, task: Task) -> None:
+    """Raise where the recipe asks for what makes no sense for the task of its data."""
+    from edgekd.stages import verify
+
+    losses.check_task(recipe_.distill, task)
+    verify.check_task(recipe_.gates, task)
+    if task.several and recipe_.bundle.min_confidence > 0:
+        raise RecipeError(
+            f"bundle.min_confidence = {recipe_.bundle.min_confidence}: a {task.name} model answers for each label on "
+            "its own, and an image without findings has no confident label; leave it at 0"
+        )
+
+
 def skipped_stages(recipe_: Recipe) -> set[str]:
     """Stages that a recipe leaves out."""
     mode, pruned = recipe_.distill.mode, recipe_.prune.method != "none"
@@ -206,6 +220,7 @@ def skipped_stages(recipe_: Recipe) -> set[str]:
 def resolve(recipe_: Recipe) -> tuple[Recipe, str]:
     """Look at the data and fill in what the recipe leaves to it; returns the digest of the source data too."""
     probe = data.probe(recipe_.data)
+    check_task(recipe_, TASKS[probe.task])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     resolved = recipe.sized_to(recipe_, num_train=probe.num_train, median_side=probe.median_side, num_threads=cores)
     for key, table in ensemble.tables(resolved.teacher).items():

@@ -92,6 +92,13 @@ class Data:
 
     name: str = option("", "a data set known by name (see the README); empty: own data at path")
     path: str = option("", "a class folder or an NPZ file in MedMNIST layout; with a name: its file, already here")
+    task: str = option(
+        "auto",
+        "what is asked of an image: multi-class (one class), ordinal (one grade; their order is that of the labels), "
+        "multi-label (any number of findings), or auto: ordinal for data that is known to be, multi-label where an NPZ "
+        "has 0/1 labels of shape (n, labels), else multi-class",
+        choices=("auto", "multi-class", "ordinal", "multi-label"),
+    )
     image_size: int = option(
         0, "side of the model's square input, in pixels; 0: chosen from the data", minimum=0, maximum=1024
     )
@@ -313,11 +320,17 @@ class Gates:
     max_tflite_bytes: int | None = option(None, "largest size of the shipped file, in bytes", minimum=1)
     max_accuracy_drop_pp: float | None = option(
         None,
-        "largest fall of top-1 from student_fp32 to the shipped model, in percentage points",
+        "largest fall of accuracy from student_fp32 to the shipped model, in percentage points",
         minimum=0,
         maximum=100,
     )
     min_top1: float | None = option(None, "least top-1 of the shipped model", minimum=0, maximum=1)
+    min_label_accuracy: float | None = option(
+        None, "multi-label: least share of right yes-or-no answers of the shipped model", minimum=0, maximum=1
+    )
+    min_quadratic_kappa: float | None = option(
+        None, "ordinal: least quadratic-weighted kappa of the shipped model", minimum=-1, maximum=1
+    )
     min_auc: float | None = option(None, "least AUC of the shipped model", minimum=0, maximum=1)
     min_recall: Mapping[str, float] = field(
         default_factory=dict,

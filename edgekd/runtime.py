@@ -14,8 +14,9 @@ from PIL import Image
 from edgekd._litert import Kernel, open_interpreter, predict_probs
 from edgekd.artifact import sha256_file
 from edgekd.errors import DataError, ModelError
-from edgekd.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, golden_holds, parse_golden, parse_manifest
+from edgekd.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, golden_holds, parse_golden, parse_manifest, task_of
 from edgekd.preprocessing import Picture, open_image, preprocess
+from edgekd.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -23,16 +24,19 @@ class Prediction:
     """What the model says of one image.
 
     Attributes:
-        label: name of the most probable class; of equal ones the first.
+        label: name of the most probable class, or finding; of equal ones the first.
         confidence: its probability.
         probs: of every class, shape ``(K,)``, in the order of the labels.
         low_confidence: whether ``confidence`` is below the bundle's threshold.
+        findings: what the answer is: ``label`` alone, or of a multi-label bundle every label whose probability is above
+            1/2, the most probable first; empty where there is none.
     """
 
     label: str
     confidence: float
     probs: NDArray[np.float32]
     low_confidence: bool
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class LoadedBundle:
         """Class names in the order of the output."""
         return list(self.manifest["labels"])
 
+    @property
+    def task(self) -> Task:
+        """What is asked of an image."""
+        return task_of(self.manifest)
+
     def predict(self, images: Sequence[Picture | str | Path] | Picture | str | Path) -> list[Prediction]:
         """Classify images.
 
@@ -68,13 +77,15 @@ class LoadedBundle:
             return []
         rule = self.manifest["preprocessing"]
         tensors = np.stack([preprocess(_open(picture), rule["size"], rule["resize"]) for picture in pictures])
-        threshold = self.manifest["min_confidence"]
-        predictions = []
-        for probs in predict_probs(self.path / MODEL_FILE, tensors):
-            best = int(np.argmax(probs))
-            confidence = float(probs[best])
-            predictions.append(Prediction(self.labels[best], confidence, probs, confidence < threshold))
-        return predictions
+        return [self._prediction(probs) for probs in predict_probs(self.path / MODEL_FILE, tensors)]
+
+    def _prediction(self, probs: NDArray[np.float32]) -> Prediction:
+        order = np.argsort(-probs, kind="stable")
+        best = int(order[0])
+        found = order[: int(np.sum(self.task.decisions(probs[None])))] if self.task.several else order[:1]
+        findings = tuple(self.labels[index] for index in found)
+        confidence = float(probs[best])
+        return Prediction(self.labels[best], confidence, probs, confidence < self.manifest["min_confidence"], findings)
 
     def self_test(self, kernel: Kernel = "xnnpack") -> list[str]:
         """Run the golden inputs and pictures; return what failed, in words. Empty means that all passed.

@@ -27,7 +27,8 @@ class Batch(NamedTuple):
     Attributes:
         scene: what the networks are shown.
         targets: a row of shares of the classes for each sample, float32, shape ``(n, K)``.
-        weights: of the samples in the losses on labels, float32, shape ``(n,)``.
+        weights: of the samples in the losses on labels, float32, shape ``(n,)``; of their labels, ``(n, K)``, where a
+            sample may have several.
         soft_targets: the teacher's logits stored for these views, float32, shape ``(n, K)``; zeros where none are.
         elapsed: share of the training that is behind, in [0, 1).
         indices: of the samples among the training images, shape ``(n,)``.
@@ -78,7 +79,7 @@ def make_batch(
     step: int = 0,
     total_steps: int = 1,
 ) -> Batch:
-    """Gather what a step takes; ``class_weights`` has shape ``(K,)``. Targets are mixed as the images are."""
+    """Gather what a step takes. Targets are mixed as the images are, and weights follow from them."""
     scene, mixture = set_scene(views, seed, split.images, indices, view)
     targets = split.targets(indices)
     if mixture is not None:
@@ -90,7 +91,7 @@ def make_batch(
     return Batch(
         scene,
         targets,
-        targets @ class_weights,
+        _sample_weights(targets, class_weights),
         soft,
         np.float32(step / total_steps),
         indices,
@@ -98,12 +99,32 @@ def make_batch(
     )
 
 
-def weights_of_classes(training: Training, labels: NDArray[np.integer], num_classes: int) -> NDArray[np.float32]:
-    """Ones, or ``n / (K n_k)`` for class ``k``: then the classes weigh alike and the mean over the samples is 1."""
+def weights_of_classes(training: Training, split: Split) -> NDArray[np.float32]:
+    """How much the classes weigh in the losses on labels, by the targets of the training images.
+
+    Balanced: ``n / (K n_k)`` for class ``k``, shape ``(K,)``, with ``n_k`` the sum of its targets: then the classes
+    weigh alike and the mean over the samples is 1. Of several labels an image: rows for absent and present, shape
+    ``(2, K)``, ``n / 2`` over the number of images without and with each label. Not balanced: ones.
+    """
+    shape = (2, split.num_classes) if split.task.several else (split.num_classes,)
     if training.class_weights == "none":
-        return np.ones(num_classes, np.float32)
-    counts = np.bincount(labels, minlength=num_classes)
-    return (len(labels) / (num_classes * np.maximum(counts, 1))).astype(np.float32)
+        return np.ones(shape, np.float32)
+    if split.task.several:
+        present = split.labels.sum(axis=0)
+        counts = np.stack([len(split.labels) - present, present])
+    else:
+        rows = split.task.targets(np.arange(split.num_classes), split.num_classes)
+        counts = np.bincount(split.labels, minlength=split.num_classes) @ rows
+    weights = len(split.labels) / (shape[0] * np.maximum(counts, 1))
+    return np.asarray(weights, np.float32)
+
+
+def _sample_weights(targets: NDArray[np.float32], class_weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The classes' weights in the shares in which a sample has them; linear, so that a mixture's are mixed too."""
+    if class_weights.ndim == 1:
+        return targets @ class_weights
+    absent, present = class_weights
+    return np.asarray(targets * present + (1 - targets) * absent)
 
 
 def make_step(learner: Learner, optimizer: Any) -> Callable[[float, Batch], Any]:

@@ -36,6 +36,7 @@ from edgekd.step import (
     make_step,
     weights_of_classes,
 )
+from edgekd.tasks import probabilities
 
 logger = logging.getLogger("edgekd")
 
@@ -100,7 +101,8 @@ def fit(
         keep_initial: the weights at the start are a candidate too.
 
     Returns:
-        One record per epoch: ``{"epoch", "loss", "val_loss", "val_top1", "val_auc"}``.
+        One record per epoch: ``{"epoch", "loss", "val_loss", "val_top1", "val_auc"}``, the accuracy
+        by its name for the task.
 
     Raises:
         TrainingError: the loss is not a number.
@@ -121,7 +123,7 @@ def fit(
         score = evaluate(predict, dataset.val)
         state.best, state.best_weights = rank(score), model.get_weights()
     hooks.on_start(optimizer)
-    class_weights = weights_of_classes(training, dataset.train.labels, dataset.num_classes)
+    class_weights = weights_of_classes(training, dataset.train)
     step_function = make_step(learner, optimizer)
     last_saved = time.monotonic()
     with progress.task(title, total_steps * training.batch_size) as task:
@@ -167,11 +169,15 @@ def make_predict(model: Any, batch_size: int = 256) -> Predict:
 
 
 def evaluate(predict: Predict, split: Split) -> dict[str, float]:
-    """Cross-entropy, top-1 and AUC of a Keras model: ``{"loss", "top1", "auc"}``. Chooses epochs; never reported."""
-    logits = predict(split.images)
-    loss = float(losses.cross_entropy(tf.constant(split.targets()), tf.constant(logits)))
-    probs = tf.nn.softmax(logits.astype(np.float64)).numpy()
-    return {"loss": loss, "top1": metrics.top1(probs, split.labels), "auc": metrics.auc(probs, split.labels)}
+    """Loss on the labels, accuracy and AUC of a Keras model: ``{"loss", "top1", "auc"}``. Chooses epochs.
+
+    The accuracy stands under the name that it has for the task. None of this is reported.
+    """
+    task, logits = split.task, predict(split.images)
+    loss = float(losses.on_labels(Training(), tf.constant(split.targets()), tf.constant(logits), head=task.head))
+    probs = probabilities(logits, task.head)
+    accuracy, auc = metrics.accuracy(probs, split.labels), metrics.auc(probs, split.labels)
+    return {"loss": loss, task.accuracy: accuracy, "auc": auc}
 
 
 def rank(score: Mapping[str, float]) -> tuple[float, float]:
@@ -186,9 +192,7 @@ def _end_epoch(
         {
             "epoch": epoch,
             "loss": state.loss_sum / steps_per_epoch,
-            "val_loss": score["loss"],
-            "val_top1": score["top1"],
-            "val_auc": score["auc"],
+            **{f"val_{name}": value for name, value in score.items()},
         }
     )
     state.loss_sum = 0.0

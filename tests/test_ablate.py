@@ -156,3 +156,15 @@ def test_an_ablation_that_was_killed_goes_on_and_says_what_it_found(tmp_path: Pa
     for text in (again.stdout, (tmp_path / "out" / "ablation.md").read_text()):
         assert sentence[1:] in text
         assert "| mutual | 2 |" in text
+
+
+def test_a_method_that_makes_no_sense_for_the_task_is_refused_before_the_first_cell(tmp_path: Path) -> None:
+    arrays = {}
+    for split, count in {"train": 24, "val": 8, "test": 8}.items():
+        arrays[f"{split}_images"] = np.zeros((count, 28, 28), np.uint8)
+        arrays[f"{split}_labels"] = (np.arange(count)[:, None] >> np.arange(3)) % 2
+    np.savez(tmp_path / "several.npz", **arrays)
+    chosen = recipe.load("default", {"data.path": str(tmp_path / "several.npz")})
+    with pytest.raises(UserError, match='"dkd" compares distributions over classes, and a multi-label task has none'):
+        ablate.ablate(chosen, ["kd", "dkd"], [0, 1], tmp_path / "out", cache=Cache(tmp_path / "cache"))
+    assert list((tmp_path / "out").iterdir()) == []

@@ -19,11 +19,12 @@ ROOT = Path(edgekd.__file__).resolve().parent
 LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.0, ("errors", "units", "quiet", "host")),
     (0.1, ("registry", "options", "progress")),
+    (0.2, ("tasks",)),
     (1.0, ("artifact", "preprocessing", "target", "recipe", "_keras", "_litert")),
     (2.0, ("statistics", "views", "run_folder", "manifest", "onnx_export", "ensemble", "model_process")),
     (2.0, ("losses.logits", "losses.features", "losses.contrast")),
     (2.1, ("metrics", "latency", "losses.terms")),
-    (2.2, ("losses",)),
+    (2.2, ("losses", "claims")),
     (2.2, ("tflite.view", "tflite.edit", "data.dataset", "data.source", "data.medmnist")),
     (2.1, ("models.layers", "models.taps", "models.graft", "models.weights")),
     (2.1, ("models.foreign", "models.given")),
@@ -57,7 +58,7 @@ DOORS = {
     **{"click": "cli", "tf2onnx": "onnx_export", "onnxruntime": "model_process"},
 }
 
-WITHOUT_TENSORFLOW = ("runtime", "measure", "preprocessing", "manifest", "_litert")
+WITHOUT_TENSORFLOW = ("runtime", "measure", "preprocessing", "manifest", "tasks", "_litert")
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from edgekd.data import medmnist
-from edgekd.data.medmnist import TABLE, fetch, require_supported
+from edgekd.data.medmnist import TABLE, fetch
 from edgekd.errors import DataError
 from edgekd.progress import Progress, Task
 
@@ -150,12 +150,6 @@ def test_a_folder_that_cannot_be_is_told(server: Server, tmp_path: Path) -> None
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("EDGEKD_CACHE_DIR", str(tmp_path))
     assert medmnist.cache_folder() == tmp_path / "data"
-
-
-@pytest.mark.parametrize(("name", "task"), [("chestmnist", "multi-label"), ("retinamnist", "ordinal")])
-def test_other_tasks_are_refused_by_name(name: str, task: str) -> None:
-    with pytest.raises(DataError, match=f'"{name}" is {task}, which is not supported yet; supported: bloodmnist'):
-        require_supported(name)
 
 
 def test_the_table_is_whole() -> None:

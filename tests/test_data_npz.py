@@ -13,6 +13,7 @@ from edgekd import data
 from edgekd.data import npz
 from edgekd.data.npz import load_npz
 from edgekd.data.source import Source
+from edgekd.data.sources import load_source
 from edgekd.errors import DataError
 from edgekd.recipe import Data
 
@@ -50,7 +51,7 @@ def test_a_path_alone_gives_numbered_classes(make_npz: MakeNpz) -> None:
         ({"test_images": np.zeros((0, 28, 28), np.uint8)}, "test_images is empty"),
         ({"test_labels": np.zeros(0, np.uint8)}, "test_labels is empty"),
         ({"val_labels": np.zeros(8, np.float64)}, "val_labels is float64 .*whole numbers"),
-        ({"val_labels": np.zeros((8, 2), np.uint8)}, r"val_labels is uint8 with shape \(8, 2\)"),
+        ({"val_labels": np.zeros((8, 2), np.uint8)}, r"val_labels have shape \(8, 2\); \(8,\) is wanted"),
         ({"val_labels": np.zeros(7, np.uint8)}, "val has 8 images and 7 labels"),
         ({"val_labels": np.full(8, -1)}, "val_labels go from -1 to -1; with 2 classes 0 to 1 are allowed"),
         ({"val_labels": np.full(8, 3)}, "train has no image of class 2"),
@@ -162,3 +163,68 @@ def test_breastmnist_by_its_file_name(shared_data: Path, tmp_path: Path) -> None
     facts = data.prepare(Data(path=str(path), image_size=28), tmp_path / "out").facts
     assert (facts["num_train"], facts["num_val"], facts["num_test"]) == (546, 78, 156)
     assert "1 image(s) stand in both train and test, pixel for pixel" in facts["warnings"]
+
+
+def multi_hot(count: int, seed: int = 0, labels: int = 3) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 2, (count, labels), dtype=np.uint8)
+
+
+def labelled(**changes: object) -> dict[str, object]:
+    return {f"{split}_labels": multi_hot(count) for split, count in (("train", 24), ("val", 8), ("test", 10))} | changes
+
+
+def test_labels_of_several_columns_are_several_labels(make_npz: MakeNpz) -> None:
+    source = load(make_npz(**labelled()))
+    np.testing.assert_array_equal(source.splits["train"].labels, multi_hot(24))
+    assert source.class_names == ("label_0", "label_1", "label_2")
+    assert data.probe(Data(path=str(make_npz(**labelled())))).task == "multi-label"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"val_labels": 2 * multi_hot(8)}, "val_labels go from 0 to 2; with 3 labels an image 0 to 1 are allowed"),
+        ({"val_labels": multi_hot(8, labels=4)}, r"val_labels have shape \(8, 4\); \(8, 3\) is wanted"),
+        ({"val_labels": np.zeros(8, np.uint8)}, r"val_labels have shape \(8,\); \(8, 3\) is wanted"),
+        ({"val_labels": np.zeros((8, 0), np.uint8)}, r"with shape \(8, 0\)"),
+        ({"val_labels": np.zeros((8, 3, 1), np.uint8)}, r"with shape \(8, 3, 1\)"),
+    ],
+)
+def test_several_labels_that_do_not_fit(make_npz: MakeNpz, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load(make_npz(**labelled(**changes)))
+
+
+def test_one_hot_labels_are_told_from_several(make_npz: MakeNpz) -> None:
+    counts = {"train": 24, "val": 8, "test": 10}
+    one_hot = {f"{split}_labels": np.eye(3, dtype=int)[np.arange(n) % 3] for split, n in counts.items()}
+    (warning,) = load(make_npz(**one_hot)).warnings
+    assert "every image has exactly one label" in warning
+    assert load(make_npz("several.npz", **labelled())).warnings == ()
+
+
+def test_chestmnist_has_fourteen_labels_and_says_so(make_npz: MakeNpz) -> None:
+    arrays = {f"{split}_labels": multi_hot(n, labels=14) for split, n in (("train", 24), ("val", 8), ("test", 10))}
+    source = load_source(Data(path=str(make_npz("chestmnist.npz", **arrays))))
+    assert (source.task, len(source.class_names), source.class_names[6]) == ("multi-label", 14, "pneumonia")
+    with pytest.raises(DataError, match=r"train_labels have shape \(24,\); chestmnist is multi-label"):
+        load_source(Data(path=str(make_npz("chestmnist.npz"))))
+
+
+def test_retinamnist_is_ordinal_unless_asked_otherwise(make_npz: MakeNpz) -> None:
+    arrays = {f"{split}_labels": np.arange(n)[:, None] % 5 for split, n in (("train", 24), ("val", 8), ("test", 10))}
+    path = str(make_npz("retinamnist.npz", **arrays))
+    assert load_source(Data(path=path)).task == "ordinal"
+    assert load_source(Data(path=path, task="multi-class")).task == "multi-class"
+    with pytest.raises(DataError, match=r'data.task = "multi-label": retinamnist has 5 classes and .* shape \(n,\)'):
+        load_source(Data(path=path, task="multi-label"))
+
+
+def test_an_order_must_be_said_and_needs_three_classes(make_npz: MakeNpz) -> None:
+    arrays = {f"{split}_labels": np.arange(n) % 3 for split, n in (("train", 24), ("val", 8), ("test", 10))}
+    three, two = str(make_npz("three.npz", **arrays)), str(make_npz("two.npz"))
+    assert load_source(Data(path=three)).task == "multi-class"
+    assert load_source(Data(path=three, task="ordinal")).task == "ordinal"
+    assert [load_source(Data(path=two, task=task)).task for task in ("auto", "multi-class")] == ["binary", "binary"]
+    with pytest.raises(DataError, match=r'data.task = "ordinal": two has 2 classes .*; allowed: auto, multi-class$'):
+        load_source(Data(path=two, task="ordinal"))

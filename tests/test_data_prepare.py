@@ -143,9 +143,35 @@ def test_unknown_names_and_paths_are_told(tmp_path: Path, make_npz: MakeNpz) -> 
     (tmp_path / "images.zip").write_bytes(b"x")
     with pytest.raises(DataError, match=r"a folder of classes or an .npz file is wanted"):
         data.probe(Data(path=str(tmp_path / "images.zip")))
-    with pytest.raises(DataError, match=r"retinamnist.*ordinal"):
-        data.probe(Data(path=str(make_npz("retinamnist.npz"))))
 
 
 def test_known_names() -> None:
     assert {"synthetic_cells", "cifar100", "pneumoniamnist", "chestmnist"} <= set(data.DATASETS)
+
+
+def test_calibration_images_show_every_label_and_none_of_them() -> None:
+    labels = np.zeros((200, 3), np.int64)
+    labels[:2, 0], labels[1:5, 1], labels[100, 2] = 1, 1, 1  # rare, together in image 1, and once
+    chosen = calibration_indices(labels, 20, 3)
+    assert len(set(chosen)) == 20
+    assert chosen.tolist() == sorted(chosen)
+    assert {0, 1, 2, 3, 4, 100} <= set(chosen)
+    np.testing.assert_array_equal(chosen, calibration_indices(labels, 20, 3))
+    assert len(calibration_indices(labels, 500, 3)) == 200
+
+
+def test_several_labels_are_prepared_as_they_are_and_each_split_needs_both(
+    make_npz: MakeNpz, prepare: Callable[..., Artifact]
+) -> None:
+    def arrays(**changes: np.ndarray) -> dict[str, np.ndarray]:
+        counts = {"train": 24, "val": 8, "test": 10}
+        return {f"{split}_labels": (np.arange(n)[:, None] >> np.arange(2)) % 2 for split, n in counts.items()} | changes
+
+    prepared = data.Dataset.open(prepare(make_npz(**arrays())))
+    assert (prepared.task.name, prepared.num_classes, prepared.train.labels.shape) == ("multi-label", 2, (24, 2))
+    np.testing.assert_array_equal(prepared.val.targets(np.array([1, 2])), [[1, 0], [0, 1]])
+    for value, having in ((0, "with"), (1, "without")):
+        labels = arrays()["val_labels"]
+        labels[:, 1] = value
+        with pytest.raises(DataError, match=f'val has no image {having} label "label_1"'):
+            prepare(make_npz(**arrays(val_labels=labels)))

@@ -9,7 +9,8 @@ import pytest
 from edgekd import losses
 from edgekd._keras import tf
 from edgekd.errors import RecipeError
-from edgekd.recipe import Distill
+from edgekd.recipe import Distill, Training
+from edgekd.tasks import TASKS
 
 RANDOM = np.random.default_rng(3)
 LABELS = RANDOM.integers(0, 5, 8)
@@ -81,6 +82,88 @@ def test_the_true_class_of_a_mixed_sample_is_that_of_the_larger_share() -> None:
     logits = tf.constant(TEACHER), tf.constant(STUDENT)
     mixed = 0.7 * TARGETS + 0.3 * np.roll(TARGETS, 1, axis=1)
     assert float(losses.dkd(tf.constant(mixed), *logits, 2.0)) == float(losses.dkd(tf.constant(TARGETS), *logits, 2.0))
+
+
+def test_binary_cross_entropy_by_hand() -> None:
+    # sigmoid(0) = 1/2 and sigmoid(ln 3) = 3/4: ln 2 for the first label, there, and ln 4 for the second, absent.
+    logits, targets = tf.constant([[0.0, math.log(3)]], tf.float64), tf.constant([[1.0, 0.0]], tf.float64)
+    found = float(losses.binary_cross_entropy(targets, logits))
+    assert found == pytest.approx((math.log(2) + math.log(4)) / 2, abs=1e-12)
+    weights = tf.constant([[3.0, 1.0]], tf.float64)
+    found = float(losses.binary_cross_entropy(targets, logits, weights=weights))
+    assert found == pytest.approx((3 * math.log(2) + math.log(4)) / 2, abs=1e-12)
+    # s = 0.2 halves towards 1/2: targets 0.9 and 0.1.
+    found = float(losses.binary_cross_entropy(targets, logits, label_smoothing=0.2))
+    expected = (math.log(2) + 0.1 * math.log(4 / 3) + 0.9 * math.log(4)) / 2
+    assert found == pytest.approx(expected, abs=1e-12)
+    # gamma 2: (1 - 1/2)**2 ln 2 and (1 - 1/4)**2 ln 4.
+    found = float(losses.binary_cross_entropy(targets, logits, focal_gamma=2.0))
+    assert found == pytest.approx((math.log(2) / 4 + 9 * math.log(4) / 16) / 2, abs=1e-12)
+
+
+def test_binary_kd_by_hand() -> None:
+    # T = 2: teacher sigmoid(2 ln 3 / 2) = 3/4, student sigmoid(0) = 1/2; the second label costs nothing.
+    teacher, student = tf.constant([[2 * math.log(3), 1.0]], tf.float64), tf.constant([[0.0, 1.0]], tf.float64)
+    expected = 4 * (0.75 * math.log(1.5) + 0.25 * math.log(0.5)) / 2
+    assert float(losses.binary_kd(teacher, student, 2.0)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_binary_kd_of_one_label_is_kd_of_two_classes() -> None:
+    teacher, student = TEACHER[:, :1], STUDENT[:, :1]
+    pairs = (tf.constant(np.hstack([logits, np.zeros_like(logits)])) for logits in (teacher, student))
+    found = float(losses.binary_kd(tf.constant(teacher), tf.constant(student), 3.0))
+    assert found == pytest.approx(float(losses.kd(*pairs, 3.0)), rel=1e-12)
+
+
+def test_several_labels_against_numpy() -> None:
+    config = Distill(loss={"kd": 1.0, "label_smoothing": 0.5}, temperature=3.0, hard_loss_weight=0.3)
+    targets = (RANDOM.random((8, 5)) < 0.4).astype(np.float64)
+    signals = dataclasses.replace(see(config), targets=tf.constant(targets), head="sigmoid")
+
+    def entropy(y: np.ndarray, logits: np.ndarray) -> float:
+        q = 1 / (1 + np.exp(-logits))
+        return float(-np.mean(y * np.log(q) + (1 - y) * np.log(1 - q)))
+
+    t, s = (1 / (1 + np.exp(-logits / 3)) for logits in (TEACHER, STUDENT))
+    soft = 9 * np.mean(t * np.log(t / s) + (1 - t) * np.log((1 - t) / (1 - s)))
+    soft += 0.5 * entropy(0.9 * targets + 0.05, STUDENT)
+    expected = 0.3 * entropy(targets, STUDENT) + 0.7 * soft
+    assert float(losses.objective(config).function(signals)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_gradient_of_several_labels_against_finite_differences() -> None:
+    config = Distill(loss={"kd": 1.0, "label_smoothing": 0.5}, temperature=2.0, training=Training(focal_gamma=1.5))
+    signals = dataclasses.replace(see(config), head="sigmoid")
+    total, student = losses.objective(config).function, tf.Variable(STUDENT)
+    with tf.GradientTape() as tape:
+        value = total(dataclasses.replace(signals, logits=student))
+    gradient = tape.gradient(value, student).numpy()
+    for index in [(0, 0), (3, 2), (7, 4)]:
+        bump = np.zeros_like(STUDENT)
+        bump[index] = 1e-6
+        high, low = (
+            float(total(dataclasses.replace(signals, logits=tf.constant(STUDENT + sign * bump)))) for sign in (1, -1)
+        )
+        assert gradient[index] == pytest.approx((high - low) / 2e-6, rel=1e-5, abs=1e-8)
+
+
+def test_extreme_logits_of_several_labels_give_a_finite_loss_and_gradient() -> None:
+    config = Distill(training=Training(focal_gamma=0.5))
+    teacher, student = tf.constant([[200.0, -200.0]]), tf.Variable([[-200.0, -200.0]])
+    with tf.GradientTape() as tape:
+        signals = losses.Signals(tf.constant([[1.0, 0.0]]), student, teacher, 1.0, 0.5, head="sigmoid")
+        value = losses.objective(config).function(signals)
+    assert np.isfinite(float(value))
+    assert np.all(np.isfinite(tape.gradient(value, student).numpy()))
+
+
+@pytest.mark.parametrize("name", ["kd_standardized", "dkd", "dist"])
+def test_losses_over_classes_are_refused_where_there_are_several_labels(name: str) -> None:
+    config = Distill(loss={"kd": 1.0, name: 0.5}, mode="live")
+    with pytest.raises(RecipeError, match=f'"{name}" compares distributions over classes.*allowed: attention, .*kd, '):
+        losses.check_task(config, TASKS["multi-label"])
+    losses.check_task(config, TASKS["ordinal"])
+    losses.check_task(Distill(loss={"kd": 1.0, "attention": 1.0, "label_smoothing": 1.0}), TASKS["multi-label"])
 
 
 def test_schedule_by_hand() -> None:

@@ -20,6 +20,7 @@ from edgekd.manifest import (
     is_inside,
     parse_golden,
     parse_manifest,
+    task_of,
 )
 
 SCHEMA = json.loads((resources.files("edgekd") / "schemas" / "manifest.schema.json").read_text(encoding="utf-8"))
@@ -246,3 +247,36 @@ def test_broken_goldens_are_named(
 def test_paths_are_written_with_slashes(manifest: dict[str, Any]) -> None:
     there = {path.relative_to(tiny_bundle()).as_posix() for path in Path(tiny_bundle()).rglob("*") if path.is_file()}
     assert {row["path"] for row in manifest["files"]} == there - {MANIFEST_FILE}
+
+
+def several(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The same bundle as one of several labels would be described."""
+    made = change(manifest, "task", "multi-label")
+    made["decision"] = {"rule": "probability > threshold", "threshold": 0.5}
+    for figures in (made["figures"], made["figures"]["val"]):
+        figures["label_accuracy"] = figures.pop("top1")
+    return made
+
+
+def test_a_manifest_of_several_labels(manifest: dict[str, Any]) -> None:
+    made = several(manifest)
+    jsonschema.validate(made, SCHEMA)
+    check_manifest(made, "x")
+    assert task_of(made).name == "multi-label"
+    with pytest.raises(DataError, match=r"lacks figures\.label_accuracy"):
+        check_manifest(change(manifest, "task", "multi-label"), "x")
+    with pytest.raises(DataError, match=r"decision.threshold = 0.9; 0.5 is wanted"):
+        check_manifest(change(made, "decision.threshold", 0.9), "x")
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(change(made, "figures.top1", 0.5), SCHEMA)
+
+
+def test_a_manifest_of_before_the_tasks_is_multi_class(manifest: dict[str, Any]) -> None:
+    old = change(manifest, "task", ...)
+    jsonschema.validate(old, SCHEMA)
+    check_manifest(old, "x")
+    assert task_of(old).name == "multi-class"
+    with pytest.raises(
+        DataError, match=r'task = "regression"; binary or multi-class or ordinal or multi-label is wanted'
+    ):
+        check_manifest(change(manifest, "task", "regression"), "x")

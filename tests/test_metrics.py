@@ -6,9 +6,18 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import brier_score_loss, log_loss, recall_score, roc_auc_score
+from sklearn.metrics import (
+    accuracy_score,
+    brier_score_loss,
+    cohen_kappa_score,
+    log_loss,
+    mean_absolute_error,
+    recall_score,
+    roc_auc_score,
+)
 
 from edgekd import metrics
+from edgekd.tasks import TASKS
 
 # Six images of three classes. Image 3 ties between classes 0 and 2, image 5 between all three.
 PROBS = np.array(
@@ -224,3 +233,82 @@ def test_macro_recall_weighs_classes_alike(seed: int) -> None:
 def test_evaluate_wants_a_name_for_each_class() -> None:
     with pytest.raises(ValueError, match="argument 2 is longer"):
         metrics.evaluate(PROBS, LABELS, ["a", "b"])
+
+
+def several(seed: int, count: int = 300) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits and probabilities of three labels, and whether each is there."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(-0.5, 2, (count, 3))
+    probs = 1 / (1 + np.exp(-logits))
+    return logits, probs, (generator.random((count, 3)) < probs).astype(int)
+
+
+SEVERAL = np.array([[0.9, 0.2], [0.6, 0.5], [0.4, 0.7], [0.3, 0.8]])
+THERE = np.array([[1, 0], [0, 1], [1, 1], [0, 0]])
+
+
+def test_label_accuracy_and_recall_by_hand() -> None:
+    # Found: label 0 in images 0 and 1, label 1 in 2 and 3; 0.5 is not above the threshold.
+    assert metrics.label_accuracy(SEVERAL, THERE) == 4 / 8
+    np.testing.assert_array_equal(metrics.recalls(SEVERAL, THERE), [0.5, 0.5])
+    # Of label 0: 0.9 and 0.4 against 0.6 and 0.3: 3 of 4 pairs; of label 1: 0.5 and 0.7 against 0.2 and 0.8: 2 of 4.
+    np.testing.assert_array_equal(metrics.aucs(SEVERAL, THERE), [3 / 4, 2 / 4])
+    assert metrics.brier(SEVERAL, THERE) == pytest.approx((0.01 + 0.04 + 0.36 + 0.25 + 0.36 + 0.09 + 0.09 + 0.64) / 8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_several_labels_are_those_of_scikit_learn_label_by_label(seed: int) -> None:
+    logits, probs, labels = several(seed)
+    columns = list(zip(probs.T, labels.T, strict=True))
+    assert metrics.auc(probs, labels) == pytest.approx(roc_auc_score(labels, probs, average="macro"))
+    accuracies = [accuracy_score(there, score > 0.5) for score, there in columns]  # MedMNIST's evaluator, getACC
+    assert metrics.accuracy(probs, labels) == pytest.approx(np.mean(accuracies))
+    assert metrics.brier(probs, labels) == pytest.approx(np.mean([brier_score_loss(y, p) for p, y in columns]))
+    assert metrics.nll(logits, labels) == pytest.approx(np.mean([log_loss(y, p) for p, y in columns]))
+    found = metrics.evaluate(probs, labels, list("abc"), TASKS["multi-label"])
+    expected = recall_score(labels, probs > 0.5, average=None)
+    assert [row["recall"] for row in found["per_class"]] == pytest.approx(expected)
+    assert [row["n"] for row in found["per_class"]] == labels.sum(axis=0).tolist()
+    assert [row["auc"] for row in found["per_class"]] == pytest.approx(roc_auc_score(labels, probs, average=None))
+    assert "top1" not in found
+    assert found["label_accuracy"] == metrics.label_accuracy(probs, labels)
+
+
+def test_ece_of_labels_by_hand() -> None:
+    # Two bins: label 0 has 0.2 (absent) below and 0.8, 0.6 (one there) above: 1/3 * 0.2 + 2/3 * |1/2 - 0.7|.
+    # Label 1 is always there: 1/3 * 0.9 + 2/3 * 0.1 where it says 0.1, 0.9 and 0.9.
+    probs, labels = np.array([[0.2, 0.1], [0.8, 0.9], [0.6, 0.9]]), np.array([[0, 1], [1, 1], [0, 1]])
+    expected = (0.2 / 3 + 0.4 / 3 + 0.9 / 3 + 0.2 / 3) / 2
+    assert metrics.ece(probs, labels, num_bins=2) == pytest.approx(expected)
+
+
+def test_temperature_of_labels_is_recovered() -> None:
+    logits, _, labels = several(5, count=20_000)
+    assert metrics.fit_temperature(2.5 * logits, labels) == pytest.approx(2.5, rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ordinal_figures_are_those_of_scikit_learn(seed: int) -> None:
+    probs, labels = random_case(seed, 5)
+    predicted = probs.argmax(axis=1)
+    found = metrics.evaluate(probs, labels, list("abcde"), TASKS["ordinal"])
+    assert found["mae"] == pytest.approx(mean_absolute_error(labels, predicted))
+    assert found["quadratic_kappa"] == pytest.approx(cohen_kappa_score(labels, predicted, weights="quadratic"))
+    # MedMNIST's evaluator takes ordinal sets like multi-class ones.
+    assert found["top1"] == pytest.approx(accuracy_score(labels, predicted))
+    binary = [roc_auc_score(labels == label, probs[:, label]) for label in range(5)]
+    assert found["auc"] == pytest.approx(np.mean(binary))
+
+
+def test_kappa_by_hand() -> None:
+    # Labels 0 1 2, predicted 0 2 2. Observed (0 + 1 + 0) / 3. Expected: labels 1/3 each, predictions 1/3 of class 0 and
+    # 2/3 of class 2: (1/9)(0 + 1 + 4) + (2/9)(4 + 1 + 0) = 15/9. 1 - 1/5.
+    probs = np.eye(3)[[0, 2, 2]]
+    assert metrics.quadratic_kappa(probs, np.array([0, 1, 2])) == pytest.approx(0.8)
+    assert metrics.mae(probs, np.array([0, 1, 2])) == pytest.approx(1 / 3)
+    assert metrics.quadratic_kappa(np.eye(3)[[1, 1]], np.array([1, 1])) == 1.0
+
+
+def test_agreement_of_labels_counts_each() -> None:
+    assert metrics.agreement(SEVERAL, SEVERAL[:, ::-1], TASKS["multi-label"]) == 0
+    assert metrics.agreement(SEVERAL, SEVERAL, TASKS["multi-label"]) == 1

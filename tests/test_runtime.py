@@ -169,6 +169,27 @@ def test_low_confidence_is_below_the_threshold(tmp_path: Path) -> None:
     assert flags == {(True, True), (False, False)}
 
 
+def test_one_class_is_its_own_finding(bundle: LoadedBundle) -> None:
+    assert all(prediction.findings == (prediction.label,) for prediction in bundle.predict(colour_images(5, seed=22)))
+
+
+def test_findings_are_the_labels_above_one_half_the_most_probable_first(
+    bundle: LoadedBundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probs = np.array([[0.6, 0.1, 0.9], [0.2, 0.5, 0.4], [0.7, 0.7, 0.51]], np.float32)
+    monkeypatch.setattr("edgekd.runtime.predict_probs", lambda path, tensors: probs)
+    several = LoadedBundle(bundle.path, {**bundle.manifest, "task": "multi-label"})
+    found = several.predict(list(colour_images(3, seed=22)))
+    first, second, third = NAMES
+    assert [answer.findings for answer in found] == [(third, first), (), (first, second, third)]
+    assert [(answer.label, round(answer.confidence, 2)) for answer in found] == [
+        (third, 0.9),
+        (second, 0.5),
+        (first, 0.7),
+    ]
+    assert not any(answer.low_confidence for answer in found)
+
+
 def test_one_image_or_none(bundle: LoadedBundle, tmp_path: Path) -> None:
     path = tmp_path / "red.png"
     path.write_bytes(png(uniform((230, 30, 30))))

@@ -131,6 +131,72 @@ def test_interval_covers_the_truth_about_19_times_in_20(chances: tuple[float, fl
     assert 370 <= covered <= 397
 
 
+def test_paired_mean_of_right_and_wrong_is_the_published_interval() -> None:
+    # Agresti and Min 2005, with 150 and 86 of 1600: (64 +- 1.96 sqrt(237 - 64**2 / 1602)) / 1602.
+    first, second = paired(150, 86, 1364)
+    found = statistics.paired_mean_difference(first.astype(float), second.astype(float))
+    half = 1.959964 * math.sqrt(237 - 64**2 / 1602) / 1602
+    assert found.estimate == pytest.approx(0.04)
+    assert (found.low, found.high) == pytest.approx((64 / 1602 - half, 64 / 1602 + half), abs=1e-7)
+    assert (found.low, found.high) == pytest.approx((0.0212, 0.0587), abs=1e-4)
+
+
+def test_shares_that_never_differ_leave_a_width() -> None:
+    # Half an image on either side of 102: 1.96 sqrt(1 / 102 / 102).
+    found = statistics.paired_mean_difference(np.full(100, 0.9), np.full(100, 0.9))
+    assert (found.estimate, found.low, found.high) == pytest.approx((0, -1.959964 / 102, 1.959964 / 102), abs=1e-7)
+
+
+def test_paired_mean_of_shares_covers_the_truth_about_19_times_in_20() -> None:
+    generator, covered = np.random.default_rng(0), 0
+    for _ in range(1000):
+        difficulty = generator.random((150, 1))
+        first = (generator.random((150, 8)) < 0.6 + 0.3 * difficulty).mean(axis=1)
+        second = (generator.random((150, 8)) < 0.5 + 0.3 * difficulty).mean(axis=1)
+        found = statistics.paired_mean_difference(first, second)
+        covered += found.low <= 0.1 <= found.high
+    assert 930 <= covered <= 1000  # the half image on either side makes it a little wider than it must be
+
+
+def placements(scores: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+    """AUC and each image's influence on it, pair by pair: what beats what, over the chance of being met."""
+    positive, negative = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
+    wins = (scores[positive][:, None] > scores[negative]) + 0.5 * (scores[positive][:, None] == scores[negative])
+    area, influence = float(wins.mean()), np.zeros(len(labels))
+    for row, image in enumerate(positive):
+        influence[image] = (wins[row].mean() - area) * len(labels) / len(positive)
+    for column, image in enumerate(negative):
+        influence[image] = (wins[:, column].mean() - area) * len(labels) / len(negative)
+    return area, influence
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_macro_auc_difference_is_that_of_the_pairs(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    labels = (generator.random((80, 3)) < [0.5, 0.2, 0.4]).astype(int)
+    first, second = (np.round(labels + generator.normal(0, 1, (80, 3)), 1) for _ in range(2))
+    found = statistics.macro_auc_difference(first, second, labels)
+    one, two = ([placements(scores[:, k], labels[:, k]) for k in range(3)] for scores in (first, second))
+    difference = np.mean([area for area, _ in one]) - np.mean([area for area, _ in two])
+    influence = np.mean([a[1] - b[1] for a, b in zip(one, two, strict=True)], axis=0)
+    half = 1.959964 * influence.std() / math.sqrt(80)
+    assert found.estimate == pytest.approx(difference)
+    assert (found.low, found.high) == pytest.approx((difference - half, difference + half), abs=1e-6)
+
+
+def test_macro_auc_of_one_label_is_delongs() -> None:
+    generator = np.random.default_rng(4)
+    labels = (np.arange(400) % 3 == 0).astype(int)
+    first, second = (labels + generator.normal(0, 1, 400) for _ in range(2))
+    delong = statistics.delong_difference(first, second, labels)
+    found = statistics.macro_auc_difference(first[:, None], second[:, None], labels[:, None])
+    assert found.estimate == pytest.approx(delong.estimate)
+    assert found.high - found.low == pytest.approx(delong.high - delong.low, rel=0.01)
+    # A label that stands there twice tells no more than once.
+    twice = statistics.macro_auc_difference(*(np.stack([part, part], axis=1) for part in (first, second, labels)))
+    assert (twice.low, twice.high) == pytest.approx((found.low, found.high))
+
+
 @pytest.mark.parametrize(("count", "points"), [(156, 3.5), (624, 1.7), (3421, 0.7)])
 def test_smallest_margin_with_three_percent_discordant(count: int, points: float) -> None:
     """DESIGN's figures; the counts of images can hold 3 % only roughly."""

@@ -128,6 +128,30 @@ def test_constants_are_aligned_to_16_bytes(variant: str) -> None:
     assert [start % 16 for start in starts] == [0] * len(starts)
 
 
+@pytest.mark.parametrize("variant", ["fp32", "int8"])
+def test_a_sigmoid_gives_each_label_its_own_probability(variant: str) -> None:
+    images = smooth_images(8, seed=1)
+    plain = tflite.convert(tiny_frozen(), variant, smooth_images(8))
+    content = tflite.convert(tiny_frozen(), variant, smooth_images(8), "sigmoid")
+    assert [operator.name for operator in tflite.open_view(content).operators][-1] == "LOGISTIC"
+    tflite.check(tflite.open_view(content), variant)
+    probs, shares = _litert.predict_probs(content, images), _litert.predict_probs(plain, images)
+    # Odds of the sigmoids are exp(logit), which are the softmax's shares up to a factor of the image.
+    odds = probs / (1 - probs)
+    np.testing.assert_allclose(odds / odds.sum(axis=1, keepdims=True), shares, rtol=1e-4, atol=1e-6)
+    assert np.ptp(probs.sum(axis=1)) > 1e-3
+    with pytest.raises(ConversionError, match="ends in a sigmoid already"):
+        edit.append_head(content, "softmax", "again")
+
+
+def test_int8_logits_go_through_the_head_that_is_named() -> None:
+    content, images = tiny_file("int8_io"), smooth_images(8, seed=1)
+    logits = np.log(_litert.predict_probs(content, images).astype(np.float64))
+    sigmoids = _litert.predict_probs(content, images, head="sigmoid").astype(np.float64)
+    found = np.log(sigmoids / (1 - sigmoids))
+    np.testing.assert_allclose(found - found[:, :1], logits - logits[:, :1], atol=1e-3)
+
+
 def test_softmax_twice_is_refused() -> None:
     with pytest.raises(ConversionError, match="ends in a softmax already"):
         tflite.convert(tflite.freeze(tiny_cnn(softmax=True)), "fp32")
@@ -137,7 +161,7 @@ def test_softmax_behind_another_type_is_refused() -> None:
     model = edit.unpack(tiny_file("int8_io"))
     model.subgraphs[0].tensors[model.subgraphs[0].outputs[0]].type = _litert.schema().TensorType.INT16
     with pytest.raises(ConversionError, match="schema type 7"):
-        edit.append_softmax(edit.pack(model), "probs")
+        edit.append_head(edit.pack(model), "softmax", "probs")
 
 
 def test_layer_without_int8_form_is_named() -> None:

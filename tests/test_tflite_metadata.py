@@ -121,6 +121,14 @@ def test_fields_by_the_numbers_of_the_public_schema() -> None:
     assert probability.only(6).byte(2) == 2  # AssociatedFile.type: TENSOR_AXIS_LABELS
 
 
+@pytest.mark.parametrize(("head", "meaning"), [("softmax", "they sum to 1"), ("sigmoid", "each label on its own; any")])
+def test_the_output_says_whether_its_probabilities_sum_to_one(head: str, meaning: str) -> None:
+    content = tflite.add_metadata(tiny_file("int8"), labels=LABELS, name="n", description="d", head=head)
+    data = buffer_of(content)
+    root = Table(data, struct.unpack_from("<I", data)[0])
+    assert meaning in root.only(3).only(3).text(1)
+
+
 def test_reader_gives_back_what_was_written() -> None:
     found = tflite.read_metadata(tflite.open_view(written()))
     assert found == tflite.Metadata(

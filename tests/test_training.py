@@ -10,11 +10,12 @@ import pytest
 
 from edgekd import _keras, losses
 from edgekd.artifact import Artifact
-from edgekd.data import Dataset
+from edgekd.data import Dataset, Split
 from edgekd.errors import TrainingError
 from edgekd.progress import Progress
 from edgekd.recipe import Training, Views
-from edgekd.step import Learner, epoch_order, learning_rate_at, weights_of_classes
+from edgekd.step import Learner, epoch_order, learning_rate_at, make_batch, weights_of_classes
+from edgekd.tasks import TASKS
 from edgekd.training import Hooks, evaluate, fit, make_predict
 
 SETTINGS = Training(epochs=4, batch_size=8, learning_rate=0.02, warmup_epochs=0.5)
@@ -192,13 +193,37 @@ def test_the_step_knows_how_much_of_the_training_is_behind(tiny_data: Artifact, 
     assert [row["loss"] for row in history] == [0.125, 0.625]
 
 
+def labelled(labels: np.ndarray, num_classes: int, task: str) -> Split:
+    return Split(np.zeros((len(labels), 4, 4, 3), np.uint8), labels, num_classes, TASKS[task])
+
+
+def weights_of_samples(split: Split) -> np.ndarray:
+    weights = weights_of_classes(Training(class_weights="balanced"), split)
+    return make_batch(split, np.arange(len(split.labels)), 0, Views(), 0, None, weights).weights
+
+
 def test_balanced_classes_weigh_alike() -> None:
     # 6, 3 and 1 of ten images: 10 / (3 * 6), 10 / (3 * 3), 10 / 3; the mean over the images is 1.
-    labels = np.array([0] * 6 + [1] * 3 + [2])
-    weights = weights_of_classes(Training(class_weights="balanced"), labels, 3)
+    split = labelled(np.array([0] * 6 + [1] * 3 + [2]), 3, "multi-class")
+    weights = weights_of_classes(Training(class_weights="balanced"), split)
     np.testing.assert_allclose(weights, [10 / 18, 10 / 9, 10 / 3], rtol=1e-6)
-    assert float(weights[labels].mean()) == pytest.approx(1.0)
-    np.testing.assert_array_equal(weights_of_classes(Training(), labels, 3), [1, 1, 1])
+    np.testing.assert_allclose(weights_of_samples(split), [10 / 18] * 6 + [10 / 9] * 3 + [10 / 3], rtol=1e-6)
+    assert float(weights_of_samples(split).mean()) == pytest.approx(1.0)
+    np.testing.assert_array_equal(weights_of_classes(Training(), split), [1, 1, 1])
+
+
+def test_balanced_labels_weigh_alike_there_and_not() -> None:
+    # Label 0 is there in 1 of 4 images: 4 / 2 / 1 there and 4 / 2 / 3 where not; label 1 in 2 of 4: 1 and 1.
+    split = labelled(np.array([[1, 0], [0, 0], [0, 1], [0, 1]]), 2, "multi-label")
+    np.testing.assert_allclose(weights_of_samples(split), [[2, 1], [2 / 3, 1], [2 / 3, 1], [2 / 3, 1]], rtol=1e-6)
+    np.testing.assert_array_equal(weights_of_classes(Training(), split), [[1, 1], [1, 1]])
+
+
+def test_balanced_grades_weigh_one_in_the_mean() -> None:
+    split = labelled(np.array([0] * 6 + [1] * 3 + [2]), 3, "ordinal")
+    weights = weights_of_samples(split)
+    assert float(weights.mean()) == pytest.approx(1.0)
+    assert weights[0] < weights[6] < weights[9]
 
 
 def test_companions_are_trained_and_come_back_from_the_checkpoint(tiny_data: Artifact, tmp_path: Path) -> None:

@@ -20,16 +20,17 @@ from edgekd.artifact import Artifact
 from edgekd.errors import ModelError, RecipeError
 from edgekd.recipe import Gates, Verify
 from edgekd.stages import verify as stage
+from edgekd.tasks import TASKS
 
 SIDE = 8
 SLOPE = 0.02
 DARK, DIM, BRIGHT = 30, 100, 220  # class 0 for every lamp; for lamps of threshold 60 class 1; class 1 for every lamp
 
-Grey = tuple[int, int]  # brightness, label
+Grey = tuple[int, Any]  # brightness, label or labels
 
 
 @functools.cache
-def lamp(variant: str, threshold: float = 128, slope: float = SLOPE) -> bytes:
+def lamp(variant: str, threshold: float = 128, slope: float = SLOPE, head: str = "softmax") -> bytes:
     _keras.reset(0)
     layers = _keras.tf_keras.layers
     pixels = _keras.tf_keras.Input((SIDE, SIDE, 3), name="pixels")
@@ -38,7 +39,7 @@ def lamp(variant: str, threshold: float = 128, slope: float = SLOPE) -> bytes:
     kernel = np.tile(slope / 2 / 3 * np.array([-1.0, 1.0]), (3, 1))
     model.get_layer("logits").set_weights([kernel, slope / 2 * threshold * np.array([1.0, -1.0])])
     greys = np.stack([np.full((SIDE, SIDE, 3), value, np.uint8) for value in range(0, 256, 15)])
-    return tflite.convert(tflite.freeze(model), variant, greys)
+    return tflite.convert(tflite.freeze(model), variant, greys, head)
 
 
 def probability(brightness: float, threshold: float = 128) -> float:
@@ -46,7 +47,7 @@ def probability(brightness: float, threshold: float = 128) -> float:
 
 
 def make_data(
-    folder: Path, val: Sequence[Grey], test: Sequence[Grey], names: Sequence[str] = ("off", "on")
+    folder: Path, val: Sequence[Grey], test: Sequence[Grey], names: Sequence[str] = ("off", "on"), task: str = "binary"
 ) -> Artifact:
     folder.mkdir()
     for split, greys in (("train", val), ("val", val), ("test", test)):
@@ -54,7 +55,7 @@ def make_data(
         np.save(folder / f"{split}_images.npy", images)
         np.save(folder / f"{split}_labels.npy", np.array([label for _, label in greys], np.int64))
     np.save(folder / "calibration_indices.npy", np.arange(2))
-    return Artifact.seal(folder, {"class_names": list(names), "image_size": SIDE})
+    return Artifact.seal(folder, {"class_names": list(names), "image_size": SIDE, "task": task})
 
 
 def make_models(folder: Path, models: Mapping[str, bytes]) -> Artifact:
@@ -289,7 +290,7 @@ def test_auc_is_not_claimed_for_three(tmp_path: Path) -> None:
         np.save(folder / f"{split}_images.npy", images)
         np.save(folder / f"{split}_labels.npy", np.arange(9) % 3)
     np.save(folder / "calibration_indices.npy", np.arange(2))
-    data = Artifact.seal(folder, {"class_names": ["a", "b", "c"], "image_size": 16})
+    data = Artifact.seal(folder, {"class_names": ["a", "b", "c"], "image_size": 16, "task": "multi-class"})
     models = {"student_int8": tiny_file("int8"), "teacher_fp32": tiny_file("fp32"), "student_fp32": tiny_file("fp32")}
     (tmp_path / "out").mkdir()
     artifact = stage.verify(data, [make_models(tmp_path / "m", models)], Verify(), tmp_path / "out", gates=Gates())
@@ -407,3 +408,93 @@ def test_auc_is_not_claimed_where_a_class_has_one_test_image(tmp_path: Path) -> 
 def test_four_images_show_nothing(tmp_path: Path) -> None:
     artifact = run(tmp_path, val=balanced(4, 0), test=balanced(4, 0), models={"student_fp32": lamp("fp32", 60)})
     assert claim(artifact, "accuracy_vs_student_fp32")["verdict"] == "not shown"
+
+
+# Several labels: "off" and "on" are found each on its own, by lamps whose probabilities are sigmoids.
+
+OFF, ON, BOTH, NEITHER = (1, 0), (0, 1), (1, 1), (0, 0)
+
+
+def run_several(tmp_path: Path, test: Sequence[Grey], gates: Gates | None = None) -> dict[str, Any]:
+    data = make_data(
+        tmp_path / "data", [(DARK, OFF), (BRIGHT, ON), (DARK, NEITHER), (BRIGHT, BOTH)], test, task="multi-label"
+    )
+    models = {
+        "student_int8": lamp("int8", head="sigmoid"),
+        "student_fp32": lamp("fp32", 60, head="sigmoid"),
+        "student_int8_io": lamp("int8_io"),
+    }
+    (tmp_path / "out").mkdir()
+    artifact = stage.verify(
+        data, [make_models(tmp_path / "m", models)], Verify(), tmp_path / "out", gates=gates or Gates()
+    )
+    return dict(artifact.facts)
+
+
+def test_several_labels_by_hand(tmp_path: Path) -> None:
+    # Of ten answers the shipped lamp has eight right: one of the two of BOTH, and one of NEITHER. At DIM the float lamp
+    # says "on" where it is "off": two more wrong.
+    test = [(DARK, OFF), (BRIGHT, ON), (BRIGHT, BOTH), (DARK, NEITHER), (DIM, OFF)]
+    facts = run_several(tmp_path, test, Gates(min_label_accuracy=0.75, max_accuracy_drop_pp=1.0))
+    figures = {name: rows["test"] for name, rows in facts["models"].items()}
+    assert figures["student_int8"]["label_accuracy"] == 0.8
+    assert figures["student_fp32"]["label_accuracy"] == 0.6
+    assert "top1" not in figures["student_int8"]
+    # "off" is there in three and found in two; "on" is there in two and found in both.
+    assert [row["recall"] for row in figures["student_int8"]["per_class"]] == [2 / 3, 1.0]
+    assert figures["student_int8_io"]["brier"] == pytest.approx(figures["student_int8"]["brier"], abs=1e-3)
+    assert facts["agreement"]["student_fp32"] == 0.8
+    assert [(gate["id"], gate["measured"], gate["held"]) for gate in facts["gates"]] == [
+        ("max_accuracy_drop_pp", 0.0, True),
+        ("min_label_accuracy", 0.75, True),
+    ]
+
+
+def test_claims_of_several_labels_count_images(tmp_path: Path) -> None:
+    test = [(DARK, OFF), (BRIGHT, ON), (BRIGHT, BOTH), (DARK, NEITHER), (DIM, OFF)] * 4
+    claims = {row["id"]: row for row in run_several(tmp_path, test)["claims"]}
+    accuracy = claims["accuracy_vs_student_fp32"]
+    # In four of twenty images both answers are right against both wrong: mean 4 / 20, n + 2 = 22.
+    half = 1.959964 * np.sqrt((4 + 1) / 22 - (4 / 22) ** 2) / np.sqrt(22)
+    assert (accuracy["estimate"], accuracy["n"]) == (pytest.approx(0.2), 20)
+    assert accuracy["ci95"] == pytest.approx([4 / 22 - half, 4 / 22 + half], abs=1e-6)
+    assert "points of label accuracy against its float form" in accuracy["text"]
+    assert claims["auc_vs_student_fp32"]["estimate"] == pytest.approx(0.0)
+
+
+def test_ties_and_flips_of_several_labels_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    probs = {
+        "xnnpack": [[0.5, 0.9], [0.7, 0.7], [0.1, 0.2]],
+        "builtin": [[0.51, 0.9], [0.7, 0.7], [0.1, 0.2]],
+        "reference": [[0.5, 0.9], [0.4, 0.4], [0.1, 0.6]],
+    }
+    monkeypatch.setattr(stage, "predict_probs", lambda path, images, kernel: np.array(probs[kernel], np.float32))
+    found = stage._kernels(Path("model.tflite"), np.zeros((3, 8, 8, 3), np.uint8), TASKS["multi-label"])
+    assert found["num_ties"] == 1
+    assert {name: row["num_top1_flips"] for name, row in found["against_xnnpack"].items()} == {
+        "builtin": 1,
+        "reference": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "gates", "message"),
+    [
+        (
+            "multi-label",
+            Gates(min_top1=0.5),
+            "gates.min_top1: models of the task multi-label have no such figure; .*_accuracy",
+        ),
+        ("multi-label", Gates(min_quadratic_kappa=0.5), "gates.min_quadratic_kappa: models of the task multi-label"),
+        ("binary", Gates(min_quadratic_kappa=0.5), "gates.min_quadratic_kappa: models of the task binary"),
+        ("ordinal", Gates(min_label_accuracy=0.5), "gates.min_label_accuracy: models of the task ordinal"),
+    ],
+)
+def test_a_gate_on_a_figure_that_the_task_lacks_is_refused(task: str, gates: Gates, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        stage.check_task(gates, TASKS[task])
+    stage.check_task(Gates(min_auc=0.5), TASKS[task])
+
+
+def test_a_gate_on_kappa_is_for_grades() -> None:
+    stage.check_task(Gates(min_quadratic_kappa=0.5, min_top1=0.5), TASKS["ordinal"])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.artifact import Artifact
+from edgekd.tasks import MULTI_CLASS, TASKS, Task
 
 SPLITS = ("train", "val", "test")
 
@@ -20,17 +21,19 @@ class Split:
 
     Attributes:
         images: uint8 RGB, shape ``(n, s, s, 3)``.
-        labels: int64 class numbers, shape ``(n,)``.
+        labels: int64 class numbers, shape ``(n,)``; of a multi-label task 0 or 1, shape ``(n, K)``.
         num_classes: ``K``, at least 2.
+        task: what the labels mean.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     num_classes: int
+    task: Task = MULTI_CLASS
 
     def targets(self, indices: NDArray[np.integer] | slice = slice(None)) -> NDArray[np.float32]:
-        """What the losses on labels take: a row a sample, float32 ``(n, K)``, with a one at its class."""
-        return np.eye(self.num_classes, dtype=np.float32)[self.labels[indices]]
+        """What the losses on labels take: a row a sample, float32 ``(n, K)``."""
+        return self.task.targets(self.labels[indices], self.num_classes)
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Dataset:
         return len(self.facts["class_names"])
 
     @property
+    def task(self) -> Task:
+        """What is asked of an image."""
+        return TASKS[self.facts["task"]]
+
+    @property
     def image_size(self) -> int:
         """Side of the square images, in pixels."""
         return int(self.facts["image_size"])
@@ -72,9 +80,10 @@ class Dataset:
             loaded: NDArray[Any] = np.load(artifact.path / f"{name}.npy", mmap_mode="r", allow_pickle=False)
             return loaded
 
-        num_classes = len(artifact.facts["class_names"])
+        num_classes, task = len(artifact.facts["class_names"]), TASKS[artifact.facts["task"]]
         splits = {
-            name: Split(array(f"{name}_images"), np.asarray(array(f"{name}_labels")), num_classes) for name in SPLITS
+            name: Split(array(f"{name}_images"), np.asarray(array(f"{name}_labels")), num_classes, task)
+            for name in SPLITS
         }
         calibration = splits["train"].images[np.asarray(array("calibration_indices"))]
         return cls(**splits, calibration_images=calibration, facts=artifact.facts)

@@ -22,7 +22,6 @@ logger = logging.getLogger("edgekd")
 
 BASE_URL = "https://zenodo.org/records/10519652/files/"
 ATTRIBUTION = 'Jiancheng Yang et al., "MedMNIST v2", Scientific Data 10:41 (2023), https://medmnist.com'
-SUPPORTED_TASKS = ("binary", "multi-class")
 ABANDONED_SECONDS = 3600
 
 
@@ -115,15 +114,6 @@ TABLE = {
 }
 
 
-def require_supported(name: str) -> MedMnist:
-    """Return the table's entry, or raise where its task is not supported yet."""
-    entry = TABLE[name]
-    if entry.task not in SUPPORTED_TASKS:
-        supported = ", ".join(sorted(other for other, row in TABLE.items() if row.task in SUPPORTED_TASKS))
-        raise DataError(f'data set "{name}" is {entry.task}, which is not supported yet; supported: {supported}')
-    return entry
-
-
 def cache_folder() -> Path:
     """Where downloads are kept: ``data/`` in ``EDGEKD_CACHE_DIR`` or in the platform's cache folder."""
     import platformdirs
@@ -140,7 +130,7 @@ def fetch(name: str, folder: Path, base_url: str = BASE_URL) -> Path:
     import pooch
     import requests
 
-    entry = require_supported(name)
+    entry = TABLE[name]
     file = f"{name}.npz"
     path = folder / file
     if path.exists() and md5_file(path) == entry.md5:

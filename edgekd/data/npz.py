@@ -36,34 +36,44 @@ def load_npz(path: Path, name: str, config: Data) -> Source:
     arrays = _read(path, title)
     entry = medmnist.TABLE.get(name)
     labels = {split: _labels(arrays[f"{split}_labels"], f"{split}_labels", title) for split in SPLITS}
-    num_classes = len(entry.class_names) if entry else int(max(part.max() for part in labels.values())) + 1
-    if num_classes < 2:
-        raise DataError(f"{title} has one class; at least two are wanted")
+    several = labels["train"].ndim == 2
+    if entry is not None and several != (entry.task == "multi-label"):
+        raise DataError(f"{title}: train_labels have shape {labels['train'].shape}; {name} is {entry.task}")
+    num_classes = len(entry.class_names) if entry else _num_classes(labels, title)
     splits = {}
     for split in SPLITS:
         images = _images(arrays[f"{split}_images"], f"{split}_images", title)
         if len(images) != len(labels[split]):
             raise DataError(f"{title}: {split} has {len(images)} images and {len(labels[split])} labels")
-        if labels[split].min() < 0 or labels[split].max() >= num_classes:
+        largest = 1 if several else num_classes - 1
+        if labels[split].min() < 0 or labels[split].max() > largest:
             raise DataError(
                 f"{title}: {split}_labels go from {labels[split].min()} to {labels[split].max()}; "
-                f"with {num_classes} classes 0 to {num_classes - 1} are allowed"
+                f"with {num_classes} {'labels an image' if several else 'classes'} 0 to {largest} are allowed"
             )
+        wanted = (len(labels[split]), num_classes) if several else (len(labels[split]),)
+        if labels[split].shape != wanted:
+            raise DataError(f"{title}: {split}_labels have shape {labels[split].shape}; {wanted} is wanted")
         splits[split] = SourceSplit(images, labels[split])
     present = np.unique(splits["train"].labels)
-    if len(present) < num_classes:
+    if not several and len(present) < num_classes:
         first = next((index for index, label in enumerate(present) if index != label), len(present))
         raise DataError(f"{title}: train has no image of class {first}, the labels are 0 to {num_classes - 1}")
     sha256 = sha256_file(path)
     if entry is None:
-        class_names = tuple(f"class_{index}" for index in range(num_classes))
-        return Source(path.stem, class_names, splits, sha256, config.licence, config.source or path.name)
-    warnings = []
+        class_names = tuple(f"{'label' if several else 'class'}_{index}" for index in range(num_classes))
+        hint = "every image has exactly one label: for a multi-class task give class numbers of shape (n,)"
+        alone = several and all(np.all(part.sum(axis=1) == 1) for part in labels.values())
+        warnings = (hint,) if alone else ()
+        return Source(
+            path.stem, class_names, splits, sha256, config.licence, config.source or path.name, warnings=warnings
+        )
+    notes = []
     if medmnist.md5_file(path) != entry.md5:
-        warnings.append(f"{path.name} is not the official {name} file (its MD5 differs); figures are for these bytes")
+        notes.append(f"{path.name} is not the official {name} file (its MD5 differs); figures are for these bytes")
     counts = tuple(len(splits[split].labels) for split in SPLITS)
     if counts != entry.counts:
-        warnings.append(f"{path.name} has {counts} images in train, val and test; {name} has {entry.counts}")
+        notes.append(f"{path.name} has {counts} images in train, val and test; {name} has {entry.counts}")
     return Source(
         name,
         entry.class_names,
@@ -73,8 +83,19 @@ def load_npz(path: Path, name: str, config: Data) -> Source:
         f"MedMNIST v2, {medmnist.BASE_URL}{name}.npz",
         medmnist.ATTRIBUTION,
         public=True,
-        warnings=tuple(warnings),
+        warnings=tuple(notes),
+        task=entry.task,
     )
+
+
+def _num_classes(labels: dict[str, NDArray[np.int64]], title: str) -> int:
+    """Of own data: the columns of 0/1 labels, or one more than the largest class number."""
+    if labels["train"].ndim == 2:
+        return int(labels["train"].shape[1])
+    num_classes = int(max(part.max() for part in labels.values())) + 1
+    if num_classes < 2:
+        raise DataError(f"{title} has one class; at least two are wanted")
+    return num_classes
 
 
 def _read(path: Path, title: str) -> dict[str, NDArray[Any]]:
@@ -112,11 +133,11 @@ def _images(array: NDArray[Any], name: str, title: str) -> NDArray[np.uint8]:
 
 
 def _labels(array: NDArray[Any], name: str, title: str) -> NDArray[np.int64]:
-    if not np.issubdtype(array.dtype, np.integer) or not (array.ndim == 1 or (array.ndim == 2 and array.shape[1] == 1)):
+    if not np.issubdtype(array.dtype, np.integer) or array.ndim not in (1, 2) or 0 in array.shape[1:]:
         raise DataError(
-            f"{title}: {name} is {array.dtype} with shape {array.shape}; "
-            "whole numbers with shape (n,) or (n, 1) are wanted"
+            f"{title}: {name} is {array.dtype} with shape {array.shape}; whole numbers with shape (n,) or (n, 1) are "
+            "wanted, or 0 and 1 with shape (n, labels)"
         )
     if not len(array):
         raise DataError(f"{title}: {name} is empty")
-    return array.reshape(-1).astype(np.int64)
+    return (array.reshape(-1) if array.shape[1:] in ((), (1,)) else array).astype(np.int64)

@@ -33,12 +33,14 @@ class Probe:
         median_side: median of the shorter side, in pixels.
         num_classes: at least 2.
         fingerprint: SHA-256 of the source bytes.
+        task: a name in :data:`edgekd.tasks.TASKS`.
     """
 
     num_train: int
     median_side: int
     num_classes: int
     fingerprint: str
+    task: str
 
 
 def probe(config: Data) -> Probe:
@@ -53,15 +55,15 @@ def probe(config: Data) -> Probe:
         if not sides:
             raise DataError(f'"{config.path}": none of the images looked at can be read, "{pictures[0].name}" for one')
         side = int(np.median(sides))
-    return Probe(len(source.splits["train"].labels), side, len(source.class_names), source.sha256)
+    return Probe(len(source.splits["train"].labels), side, len(source.class_names), source.sha256, source.task)
 
 
 def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) -> Artifact:
     """Decode and preprocess every picture once.
 
-    Writes ``<split>_images.npy`` (uint8 ``(n, s, s, 3)``), ``<split>_labels.npy`` (int64 ``(n,)``) and
-    ``calibration_indices.npy`` (into train, sorted). Calibration images are drawn from train alone, in equal shares of
-    the classes as far as they reach.
+    Writes ``<split>_images.npy`` (uint8 ``(n, s, s, 3)``), ``<split>_labels.npy`` (int64 ``(n,)``, of a multi-label
+    task ``(n, K)``) and ``calibration_indices.npy`` (into train, sorted). Calibration images are drawn from train
+    alone, in equal shares of the classes as far as they reach.
 
     Args:
         config: which data, and the image size, which must be set.
@@ -91,14 +93,23 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
 
 
 def calibration_indices(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
-    """Choose ``count`` training images: a random one of each class in turn, until there are enough. Sorted."""
+    """Choose ``count`` training images: a random one of each class in turn, until there are enough. Sorted.
+
+    Of several labels an image, one with each label in turn, and one without any.
+    """
     generator = np.random.default_rng(seed)
-    queues = [list(generator.permutation(np.flatnonzero(labels == label))) for label in np.unique(labels)]
-    chosen: list[int] = []
+    if labels.ndim == 2:
+        groups = [*(labels.T == 1), ~labels.any(axis=1)]
+    else:
+        groups = [labels == label for label in np.unique(labels)]
+    queues = [list(generator.permutation(np.flatnonzero(group))) for group in groups]
+    chosen: set[int] = set()
     while len(chosen) < min(count, len(labels)):
         for queue in queues:
+            while queue and queue[-1] in chosen:
+                queue.pop()
             if queue and len(chosen) < count:
-                chosen.append(int(queue.pop()))
+                chosen.add(int(queue.pop()))
     return np.asarray(sorted(chosen), np.int64)
 
 
@@ -140,7 +151,14 @@ def _write_header(file: BinaryIO, count: int, size: int) -> None:
 
 def _check_classes(source: Source) -> None:
     for name in SPLITS:
-        absent = np.setdiff1d(np.arange(len(source.class_names)), source.splits[name].labels)
+        labels = source.splits[name].labels
+        if labels.ndim == 2:
+            for column, label in zip(labels.T, source.class_names, strict=True):
+                if column.min() == column.max():
+                    having = "without" if column.min() else "with"
+                    raise DataError(f'{name} has no image {having} label "{label}"; every split needs both')
+            continue
+        absent = np.setdiff1d(np.arange(len(source.class_names)), labels)
         if len(absent):
             raise DataError(
                 f'{name} has no image of class "{source.class_names[absent[0]]}"; every split needs every class'
@@ -186,7 +204,7 @@ def _facts(
         "source": source.origin,
         "attribution": source.attribution,
         "public": source.public,
-        "task": "binary" if len(source.class_names) == 2 else "multi-class",
+        "task": source.task,
         "class_names": list(source.class_names),
         "image_size": config.image_size,
         "resize": config.resize,

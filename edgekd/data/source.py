@@ -38,7 +38,7 @@ Pictures = NDArray[np.uint8] | Sequence[FileRef]
 
 @dataclass(frozen=True)
 class SourceSplit:
-    """Pictures (an array ``(n, h, w[, 3])``, or files) and their class numbers ``(n,)``."""
+    """Pictures (an array ``(n, h, w[, 3])``, or files) and their class numbers ``(n,)`` or 0/1 labels ``(n, K)``."""
 
     pictures: Pictures
     labels: NDArray[np.int64]
@@ -56,6 +56,7 @@ class Source:
         licence, origin, attribution: for the report and the manifest.
         public: whether the images may be shown to anyone.
         warnings: what a user has to know about them.
+        task: a name in :data:`edgekd.tasks.TASKS`; empty: what the labels look like.
     """
 
     name: str
@@ -67,3 +68,4 @@ class Source:
     attribution: str = ""
     public: bool = False
     warnings: tuple[str, ...] = field(default_factory=tuple)
+    task: str = ""

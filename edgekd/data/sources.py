@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +35,6 @@ DATASETS.register("cifar100")(partial(_without_path, "cifar100", load_cifar100))
 
 
 def _load_medmnist(name: str, config: Data) -> Source:
-    medmnist.require_supported(name)
     path = Path(config.path) if config.path else medmnist.fetch(name, medmnist.cache_folder())
     return load_npz(path, name, config)
 
@@ -44,11 +44,36 @@ for _name in medmnist.TABLE:
 
 
 def load_source(config: Data) -> Source:
-    """Find the data set that a recipe names.
+    """Find the data set that a recipe names, and say what its task is.
 
     Raises:
-        DataError: unknown name, nothing at the path, or data that cannot be used.
+        DataError: unknown name, nothing at the path, data that cannot be used, or a task that its labels do not allow.
     """
+    source = _load(config)
+    return replace(source, task=_task(source, config.task))
+
+
+def _task(source: Source, asked: str) -> str:
+    labels, num_classes = source.splits["train"].labels, len(source.class_names)
+    if labels.ndim == 2:
+        allowed = {"multi-label": "multi-label"}
+    else:
+        allowed = {"multi-class": "binary" if num_classes == 2 else "multi-class"}
+        if num_classes > 2:  # the order of two is no matter
+            allowed["ordinal"] = "ordinal"
+    if asked == "auto":
+        return source.task or next(iter(allowed.values()))
+    if asked not in allowed:
+        shape = "(n, labels)" if labels.ndim == 2 else "(n,)"
+        remedy = "; multi-label takes an NPZ with 0/1 labels of shape (n, labels)" if asked == "multi-label" else ""
+        raise DataError(
+            f'data.task = "{asked}": {source.name} has {num_classes} classes and labels of shape {shape}; '
+            f"allowed: auto, {', '.join(allowed)}{remedy}"
+        )
+    return allowed[asked]
+
+
+def _load(config: Data) -> Source:
     path = Path(config.path)
     if config.path and not path.exists():
         raise DataError(f'data.path = "{config.path}": no such file or folder')
@@ -57,10 +82,7 @@ def load_source(config: Data) -> Source:
     if path.is_dir():
         return load_folder(path, config)
     if path.suffix.lower() == ".npz":
-        known = path.stem in medmnist.TABLE
-        if known:
-            medmnist.require_supported(path.stem)
-        return load_npz(path, path.stem if known else "", config)
+        return load_npz(path, path.stem if path.stem in medmnist.TABLE else "", config)
     raise DataError(
         f'data.path = "{config.path}": a folder of classes or an .npz file is wanted; other files are not read'
     )

@@ -5,7 +5,7 @@
 the entry point ``edgekd.losses``.
 """
 
-from edgekd.losses.logits import cross_entropy, dist, dkd, kd, kd_standardized
+from edgekd.losses.logits import binary_cross_entropy, binary_kd, cross_entropy, dist, dkd, kd, kd_standardized
 from edgekd.losses.terms import (
     LOSSES,
     Pair,
@@ -13,10 +13,12 @@ from edgekd.losses.terms import (
     Signals,
     Term,
     check,
+    check_task,
     feature_losses,
     objective,
     on_labels,
     on_logits,
+    on_soft_targets,
     scheduled,
 )
 
@@ -26,7 +28,10 @@ __all__ = [
     "Setting",
     "Signals",
     "Term",
+    "binary_cross_entropy",
+    "binary_kd",
     "check",
+    "check_task",
     "cross_entropy",
     "dist",
     "dkd",
@@ -36,5 +41,6 @@ __all__ = [
     "objective",
     "on_labels",
     "on_logits",
+    "on_soft_targets",
     "scheduled",
 ]

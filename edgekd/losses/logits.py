@@ -48,10 +48,49 @@ def cross_entropy(
     return -tf.reduce_mean(weights * tf.reduce_sum(smoothed * log_probs, axis=-1))
 
 
+def binary_cross_entropy(
+    targets: Tensor,
+    logits: Tensor,
+    label_smoothing: float = 0.0,
+    weights: Tensor | float = 1.0,
+    focal_gamma: float = 0.0,
+) -> Tensor:
+    """Mean over images and labels of the cross-entropy of ``sigmoid(logits)``: the loss of a multi-label task.
+
+    ``-(1 - p)**gamma (y log q + (1 - y) log(1 - q))`` with ``q = sigmoid(logits)``, ``y = (1 - s) targets + s / 2`` and
+    ``log p = targets log q + (1 - targets) log(1 - q)`` (focal loss, Lin et al. 2017, eq. 4, which is about just this).
+
+    Args:
+        targets, logits: shape ``(n, K)``.
+        label_smoothing: ``s`` in [0, 1).
+        weights: of each label of each sample, shape ``(n, K)``.
+        focal_gamma: ``gamma``, at least 0.
+    """
+    truth = tf.cast(targets, logits.dtype)
+    smoothed = truth * (1.0 - label_smoothing) + label_smoothing / 2.0
+    present, absent = tf.math.log_sigmoid(logits), tf.math.log_sigmoid(-logits)
+    if focal_gamma:
+        missing = 1.0 - tf.exp(truth * present + (1.0 - truth) * absent)
+        weights = weights * tf.maximum(missing, _EPSILON) ** focal_gamma
+    return -tf.reduce_mean(weights * (smoothed * present + (1.0 - smoothed) * absent))
+
+
 def kd(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor) -> Tensor:
     """Mean ``T**2 * KL(p(t / T) || p(s / T))``, in nats (Hinton et al. 2015, section 2)."""
     teacher = _constant(teacher_logits, student_logits) / temperature
     return temperature**2 * _divergence(tf.nn.log_softmax(teacher), tf.nn.log_softmax(student_logits / temperature))
+
+
+def binary_kd(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor) -> Tensor:
+    """:func:`kd` of a multi-label task: the mean over images and labels of ``T**2 KL(q(t / T) || q(s / T))``.
+
+    ``q(z)`` is the distribution ``(sigmoid(z), 1 - sigmoid(z))`` of one label.
+    """
+    teacher = _constant(teacher_logits, student_logits) / temperature
+    student = student_logits / temperature
+    present = tf.sigmoid(teacher) * (tf.math.log_sigmoid(teacher) - tf.math.log_sigmoid(student))
+    absent = tf.sigmoid(-teacher) * (tf.math.log_sigmoid(-teacher) - tf.math.log_sigmoid(-student))
+    return temperature**2 * tf.reduce_mean(present + absent)
 
 
 def kd_standardized(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from edgekd.errors import RecipeError
 from edgekd.losses import contrast, features, logits
 from edgekd.recipe import Distill, Training
 from edgekd.registry import Registry
+from edgekd.tasks import SIGMOID, SOFTMAX, Task
 
 Tensor = Any
 
@@ -26,11 +27,12 @@ class Signals:
         teacher_logits: shape ``(n, K)``.
         temperature: ``T`` > 0, of this step.
         hard_loss_weight: share of the loss on the labels, of this step.
-        weights: of the samples in the losses on labels, shape ``(n,)``.
+        weights: of the samples in the losses on labels, shape ``(n,)``; of their labels, ``(n, K)``, with a sigmoid.
         features: the student's feature maps, each ``(n, h, w, c)``; of the pairs that the losses compare.
         teacher_features: the teacher's, in the same order.
         indices: of the samples among the training images, shape ``(n,)``.
         step: number of the step, from 0.
+        head: of the task: ``softmax`` or ``sigmoid``.
     """
 
     targets: Tensor
@@ -43,6 +45,7 @@ class Signals:
     teacher_features: Sequence[Tensor] = ()
     indices: Tensor = None
     step: Tensor | int = 0
+    head: str = SOFTMAX
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,12 @@ def on_features(builder: Builder) -> Builder:
     return builder
 
 
+def of_one_class(builder: Builder) -> Builder:
+    """Mark a builder whose loss compares distributions over classes: an image with several labels has none."""
+    builder.of_one_class = True  # type: ignore[attr-defined]
+    return builder
+
+
 def feature_losses(config: Distill) -> list[str]:
     """Those losses of a recipe that compare feature maps."""
     return [name for name in config.loss if getattr(LOSSES[name], "needs_features", False)]
@@ -111,6 +120,21 @@ def on_logits(config: Distill) -> Distill:
     needing = feature_losses(config)
     kept = {name: weight for name, weight in config.loss.items() if name not in needing}
     return dataclasses.replace(config, loss=kept or {"kd": 1.0})
+
+
+def check_task(config: Distill, task: Task) -> None:
+    """Raise before anything is trained where a loss makes no sense for the task of the data.
+
+    Raises:
+        RecipeError: it names the loss, and those that are allowed.
+    """
+    refused = [name for name in config.loss if task.several and getattr(LOSSES[name], "of_one_class", False)]
+    if refused:
+        allowed = sorted(name for name in LOSSES if not getattr(LOSSES[name], "of_one_class", False))
+        raise RecipeError(
+            f'distill.loss "{refused[0]}" compares distributions over classes, and a {task.name} task has none; '
+            f"allowed: {', '.join(allowed)}"
+        )
 
 
 def check(config: Distill) -> None:
@@ -140,9 +164,25 @@ def scheduled(start: float, end: float | None, elapsed: Tensor) -> Tensor | floa
     return start if end is None else start + (end - start) * elapsed
 
 
-def on_labels(training: Training, targets: Tensor, student_logits: Tensor, weights: Tensor | float = 1.0) -> Tensor:
-    """The loss on the labels that a recipe's training asks for."""
-    return logits.cross_entropy(targets, student_logits, training.label_smoothing, weights, training.focal_gamma)
+def on_labels(
+    training: Training,
+    targets: Tensor,
+    student_logits: Tensor,
+    weights: Tensor | float = 1.0,
+    head: str = SOFTMAX,
+) -> Tensor:
+    """The loss on the labels that a recipe's training asks for, by the head of the task."""
+    function = _ON_LABELS[head]
+    return function(targets, student_logits, training.label_smoothing, weights, training.focal_gamma)
+
+
+def on_soft_targets(teacher_logits: Tensor, student_logits: Tensor, temperature: Tensor, head: str = SOFTMAX) -> Tensor:
+    """Plain distillation, by the head of the task."""
+    return _ON_SOFT_TARGETS[head](teacher_logits, student_logits, temperature)
+
+
+_ON_LABELS = {SOFTMAX: logits.cross_entropy, SIGMOID: logits.binary_cross_entropy}
+_ON_SOFT_TARGETS = {SOFTMAX: logits.kd, SIGMOID: logits.binary_kd}
 
 
 def objective(config: Distill, setting: Setting | None = None) -> Term:
@@ -150,7 +190,7 @@ def objective(config: Distill, setting: Setting | None = None) -> Term:
     parts = [(weight, LOSSES[name](config, setting or Setting())) for name, weight in config.loss.items()]
 
     def total(see: Signals) -> Tensor:
-        hard = on_labels(config.training, see.targets, see.logits, see.weights)
+        hard = on_labels(config.training, see.targets, see.logits, see.weights, see.head)
         if not config.uses_teacher:
             return hard
         soft = [weight * part.function(see) for weight, part in parts]
@@ -161,21 +201,24 @@ def objective(config: Distill, setting: Setting | None = None) -> Term:
 
 @LOSSES.register("kd")
 def _kd(config: Distill, setting: Setting) -> Term:
-    return Term(lambda see: logits.kd(see.teacher_logits, see.logits, see.temperature))
+    return Term(lambda see: on_soft_targets(see.teacher_logits, see.logits, see.temperature, see.head))
 
 
 @LOSSES.register("kd_standardized")
+@of_one_class
 def _kd_standardized(config: Distill, setting: Setting) -> Term:
     return Term(lambda see: logits.kd_standardized(see.teacher_logits, see.logits, see.temperature))
 
 
 @LOSSES.register("dkd")
+@of_one_class
 def _dkd(config: Distill, setting: Setting) -> Term:
     weights = config.dkd_target_weight, config.dkd_nontarget_weight
     return Term(lambda see: logits.dkd(see.targets, see.teacher_logits, see.logits, see.temperature, *weights))
 
 
 @LOSSES.register("dist")
+@of_one_class
 def _dist(config: Distill, setting: Setting) -> Term:
     return Term(lambda see: logits.dist(see.teacher_logits, see.logits, see.temperature))
 
@@ -183,7 +226,7 @@ def _dist(config: Distill, setting: Setting) -> Term:
 @LOSSES.register("label_smoothing")
 def _label_smoothing(config: Distill, setting: Setting) -> Term:
     """The control: soft targets that no teacher gave (Yuan et al. 2020, "Revisiting knowledge distillation")."""
-    return Term(lambda see: logits.cross_entropy(see.targets, see.logits, _LABEL_SMOOTHING, see.weights))
+    return Term(lambda see: _ON_LABELS[see.head](see.targets, see.logits, _LABEL_SMOOTHING, see.weights))
 
 
 @LOSSES.register("attention")

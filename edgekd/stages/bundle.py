@@ -33,6 +33,7 @@ from edgekd.manifest import (
 from edgekd.models import APPLICATIONS, PUBLISHED, Application
 from edgekd.preprocessing import MAX_PIXELS, preprocess
 from edgekd.recipe import Bundle, Distill, Teacher
+from edgekd.tasks import TASKS, THRESHOLD
 
 logger = logging.getLogger("edgekd")
 
@@ -244,6 +245,7 @@ def _about_model(model: Path, data: Artifact, config: Bundle) -> dict[str, Any]:
     """What a program needs to run the model and to read its answer."""
     view = tflite.open_view(model)
     versions = host.versions()
+    several = TASKS[data.facts["task"]].several
     return {
         "schema_version": SCHEMA_VERSION,
         "edgekd_version": versions.pop("edgekd", "unknown"),
@@ -264,7 +266,9 @@ def _about_model(model: Path, data: Artifact, config: Bundle) -> dict[str, Any]:
             "alpha": "over black",
             "max_pixels": MAX_PIXELS,
         },
+        "task": data.facts["task"],
         "labels": data.facts["class_names"],
+        **({"decision": {"rule": "probability > threshold", "threshold": THRESHOLD}} if several else {}),
         "min_confidence": config.min_confidence,
         "abstention": {"rule": "largest probability < min_confidence", "answer": "low confidence"},
         "tolerance": TOLERANCE,

@@ -18,6 +18,7 @@ from edgekd.models import build_student, channels, layer_pairs, with_features
 from edgekd.progress import Progress
 from edgekd.recipe import Distill
 from edgekd.step import Batch, Learner
+from edgekd.tasks import SOFTMAX
 from edgekd.training import evaluate, fit, make_predict, rank
 from edgekd.views import LOGITS_FILE
 
@@ -60,17 +61,20 @@ def distill(
         width_multiplier=config.width_multiplier,
         weights=config.weights,
     )
+    head = dataset.task.head
     alone = teacher is None and logits is None
     soft_targets = None if logits is None else np.load(logits.path / LOGITS_FILE, mmap_mode="r", allow_pickle=False)
     title = "student alone" if alone else "student"
     pairs: list[Pair] = []
     if teacher is not None:
         knowing = _keras.load_model(teacher.path / "model")
-        learner, pairs = beside_teacher(model, knowing, config, num_train=len(dataset.train.labels), seed=seed)
+        learner, pairs = beside_teacher(
+            model, knowing, config, num_train=len(dataset.train.labels), seed=seed, head=head
+        )
     elif alone:
-        learner = on_labels(model, config)
+        learner = on_labels(model, config, head)
     else:
-        learner = on_stored_logits(model, config)
+        learner = on_stored_logits(model, config, head)
     history = fit(
         learner,
         dataset,
@@ -91,7 +95,7 @@ def distill(
     if alone:
         path = out_dir / "student_alone_fp32.tflite"
         steps = ["finetuned"] if finetuning and finetuning["kept"] else []
-        path.write_bytes(tflite.convert(tflite.freeze(model), "fp32"))
+        path.write_bytes(tflite.convert(tflite.freeze(model), "fp32", head=head))
         entries.append(tflite.describe(path, id="student_alone_fp32", role="student", steps=steps, shipped=False))
     facts = {
         "models": entries,
@@ -103,20 +107,20 @@ def distill(
     return Artifact.seal(out_dir, facts)
 
 
-def on_labels(model: Any, config: Distill) -> Learner:
+def on_labels(model: Any, config: Distill, head: str = SOFTMAX) -> Learner:
     """The student alone."""
     return Learner.alone(
-        model, lambda batch, logits: losses.on_labels(config.training, batch.targets, logits, batch.weights)
+        model, lambda batch, logits: losses.on_labels(config.training, batch.targets, logits, batch.weights, head)
     )
 
 
-def on_stored_logits(model: Any, config: Distill) -> Learner:
+def on_stored_logits(model: Any, config: Distill, head: str = SOFTMAX) -> Learner:
     """The teacher's answers come with the batch."""
     total = losses.objective(config).function
     return Learner.alone(
         model,
         lambda batch, logits: total(
-            losses.Signals(batch.targets, logits, batch.soft_targets, *_course(config, batch), batch.weights)
+            losses.Signals(batch.targets, logits, batch.soft_targets, *_course(config, batch), batch.weights, head=head)
         ),
     )
 
@@ -130,7 +134,7 @@ def _course(config: Distill, batch: Batch) -> tuple[Any, Any]:
 
 
 def beside_teacher(
-    model: Any, teacher: Any, config: Distill, *, num_train: int, seed: int = 0
+    model: Any, teacher: Any, config: Distill, *, num_train: int, seed: int = 0, head: str = SOFTMAX
 ) -> tuple[Learner, list[Pair]]:
     """The teacher in every step: fixed (live), or learning from the labels and the student (mutual)."""
     pairs = _pairs(model, teacher, config) if losses.feature_losses(config) else []
@@ -154,14 +158,15 @@ def beside_teacher(
             teacher_features,
             batch.indices,
             batch.step,
+            head,
         )
         value = term.function(see)
         if not mutual:
             return value
         # Each learns from the labels and from the other's answer (Zhang et al. 2018, eq. 7); the losses stop the
         # gradient at whoever is the teacher, so that one sum moves both.
-        hard = losses.on_labels(config.training, batch.targets, teacher_logits, batch.weights)
-        return value + hard + losses.kd(logits, teacher_logits, temperature)
+        hard = losses.on_labels(config.training, batch.targets, teacher_logits, batch.weights, head)
+        return value + hard + losses.on_soft_targets(logits, teacher_logits, temperature, head)
 
     adapters = [variable for adapter in term.adapters for variable in adapter.trainable_variables]
     variables = [*model.trainable_variables, *adapters, *(teacher.trainable_variables if mutual else [])]
@@ -198,7 +203,7 @@ def finetune(
         warmup_epochs=0.0,
     )
     history = fit(
-        on_labels(model, config),
+        on_labels(model, config, dataset.task.head),
         dataset,
         training=training,
         views=config.views,
@@ -210,9 +215,11 @@ def finetune(
     )
     after = max(({name: row[f"val_{name}"] for name in before} for row in history), key=rank)
     kept = rank(after) > rank(before)
+    task = dataset.task
     logger.info(
-        f"fine-tuning, on val: AUC {before['auc']:.4f} to {after['auc']:.4f}, top-1 {before['top1']:.4f} to "
-        f"{after['top1']:.4f}, cross-entropy {before['loss']:.4f} to {after['loss']:.4f}: "
+        f"fine-tuning, on val: AUC {before['auc']:.4f} to {after['auc']:.4f}, {task.accuracy_title} "
+        f"{before[task.accuracy]:.4f} to {after[task.accuracy]:.4f}, "
+        f"cross-entropy {before['loss']:.4f} to {after['loss']:.4f}: "
         f"{'kept' if kept else 'not kept, the student stays as it was'}"
     )
     return history, {"kept": kept, "before": before, "after": after}

@@ -73,7 +73,13 @@ def prune(
         model,
         lambda batch, logits: total(
             losses.Signals(
-                batch.targets, logits, batch.soft_targets, loss.temperature, loss.hard_loss_weight, batch.weights
+                batch.targets,
+                logits,
+                batch.soft_targets,
+                loss.temperature,
+                loss.hard_loss_weight,
+                batch.weights,
+                head=dataset.task.head,
             )
         ),
     )

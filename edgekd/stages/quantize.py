@@ -28,7 +28,7 @@ def quantize(
     """Convert the student once per variant and check that each file is of the type its name says.
 
     The temperature is fitted to val and folded into the last layer, so that it is inside every variant:
-    ``softmax(z / T) = softmax((W / T) x + b / T)``.
+    ``softmax(z / T) = softmax((W / T) x + b / T)``, and a sigmoid alike.
 
     Args:
         data: calibration images and val.
@@ -52,7 +52,7 @@ def quantize(
     frozen = tflite.freeze(model)
     entries = []
     for variant in config.variants:
-        content = tflite.convert(frozen, variant, representative_images=dataset.calibration_images)
+        content = tflite.convert(frozen, variant, dataset.calibration_images, dataset.task.head)
         if variant == "int8":
             content = tflite.add_metadata(
                 content,
@@ -60,6 +60,7 @@ def quantize(
                 name=dataset.facts["name"] or "edgekd",
                 description=description,
                 licence=dataset.facts["licence"],
+                head=dataset.task.head,
             )
         path = out_dir / f"student_{variant}.tflite"
         path.write_bytes(content)

@@ -12,6 +12,7 @@ from edgekd import host, recipe
 from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
+from edgekd.tasks import MULTI_CLASS, TASKS, Task
 from edgekd.units import format_bytes, format_seconds, format_times
 
 SCHEMA_VERSION = 1
@@ -124,10 +125,10 @@ def check(document: Document) -> None:
 def summary_rows(document: Document) -> list[dict[str, Any]]:
     """The table of models: size, quality on test, and how they compare with the teacher.
 
-    Each row: ``model, kib, gzip_kib, val_top1, top1, auc, p50_ms, p50_ci95_ms, times_smaller, times_faster, shipped``;
-    None where a figure was not measured.
+    Each row: ``model, kib, gzip_kib, val_accuracy, accuracy, auc, p50_ms, p50_ci95_ms, times_smaller, times_faster,
+    shipped``; None where a figure was not measured.
     """
-    baseline = baseline_of(document)
+    baseline, accuracy = baseline_of(document), task_of(document).accuracy
     rows = []
     for row in document["models"]:
         p50, p50_baseline = _p50(row), _p50(baseline)
@@ -136,8 +137,8 @@ def summary_rows(document: Document) -> list[dict[str, Any]]:
                 "model": row["id"],
                 "kib": row["tflite_bytes"] / 1024,
                 "gzip_kib": row["gzip_bytes"] / 1024,
-                "val_top1": row["val"]["top1"],
-                "top1": row["test"]["top1"],
+                "val_accuracy": row["val"][accuracy],
+                "accuracy": row["test"][accuracy],
                 "auc": row["test"]["auc"],
                 "p50_ms": p50,
                 "p50_ci95_ms": row["latency"][0]["p50_ci95_ms"] if row["latency"] else None,
@@ -147,6 +148,11 @@ def summary_rows(document: Document) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def task_of(document: Document) -> Task:
+    """What was asked of an image; a report that does not say it is multi-class."""
+    return TASKS[document["dataset"].get("task", MULTI_CLASS.name)]
 
 
 def baseline_of(document: Document) -> Mapping[str, Any]:
@@ -179,6 +185,7 @@ def render(document: Document, template: str) -> str:
         **document,
         document=document,
         shipped=shipped,
+        task=task_of(document),
         baseline=baseline_of(document),
         rows=summary_rows(document),
         held=all(gate["held"] for gate in document["gates"]),
@@ -243,11 +250,11 @@ def _markdown_cell(text: object) -> str:
 
 
 def _scatter(document: Document) -> dict[str, Any]:
-    """Points of the chart: bytes on a logarithmic axis against top-1 on test, in the units of its viewBox."""
-    rows = document["models"]
+    """Points of the chart: bytes on a logarithmic axis against accuracy on test, in the units of its viewBox."""
+    rows, accuracy = document["models"], task_of(document).accuracy
     sizes = [math.log10(row["tflite_bytes"] / 1024) for row in rows]
     low, high = math.floor(min(sizes)), math.ceil(max(sizes))
-    bottom: float = max(0.0, math.floor(20 * (min(row["test"]["top1"] for row in rows) - 0.005)) / 20)
+    bottom: float = max(0.0, math.floor(20 * (min(row["test"][accuracy] for row in rows) - 0.005)) / 20)
     top = 1.0
 
     def x(size: float) -> float:
@@ -258,7 +265,13 @@ def _scatter(document: Document) -> dict[str, Any]:
 
     return {
         "points": [
-            {"id": row["id"], "x": x(size), "y": y(row["test"]["top1"]), "shipped": row["shipped"], "role": row["role"]}
+            {
+                "id": row["id"],
+                "x": x(size),
+                "y": y(row["test"][accuracy]),
+                "shipped": row["shipped"],
+                "role": row["role"],
+            }
             for row, size in zip(rows, sizes, strict=True)
         ],
         "x_ticks": [{"x": x(power), "label": f"{10**power:,} KiB"} for power in range(low, high + 1)],

@@ -55,7 +55,7 @@ def teacher(data: Artifact, config: Teacher, out_dir: Path, *, seed: int, work: 
         )
 
     def loss(batch: Batch, logits: Any) -> Any:
-        return losses.on_labels(config.training, batch.targets, logits, batch.weights)
+        return losses.on_labels(config.training, batch.targets, logits, batch.weights, dataset.task.head)
 
     keeps_start = bool(config.frozen_epochs) and config.training.keep == "best"
     history = []
@@ -101,6 +101,6 @@ def _of_the_head(config: Teacher) -> Training:
 def _finish(model: Any, dataset: Dataset, facts: Mapping[str, Any], out_dir: Path) -> Artifact:
     _keras.save_model(model, out_dir / "model")
     path = out_dir / "teacher_fp32.tflite"
-    path.write_bytes(tflite.convert(tflite.freeze(model), "fp32"))
+    path.write_bytes(tflite.convert(tflite.freeze(model), "fp32", head=dataset.task.head))
     entry = tflite.describe(path, id="teacher_fp32", role="teacher", steps=[], shipped=False)
     return Artifact.seal(out_dir, {"models": [entry], **facts, "val": evaluate(make_predict(model), dataset.val)})

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgekd.errors import ConversionError
 from edgekd.quiet import quiet_native_stderr
 from edgekd.recipe import VARIANTS
+from edgekd.tasks import SOFTMAX
 from edgekd.tflite import cost, edit
 from edgekd.tflite.view import View, open_view
 
@@ -56,7 +57,9 @@ def freeze(model: Any) -> Frozen:
     return Frozen(convert_variables_to_constants_v2(function), shape)
 
 
-def convert(frozen: Frozen, variant: str, representative_images: NDArray[np.uint8] | None = None) -> bytes:
+def convert(
+    frozen: Frozen, variant: str, representative_images: NDArray[np.uint8] | None = None, head: str = SOFTMAX
+) -> bytes:
     """Make one .tflite.
 
     ===========  =================  ====================  ==========================================
@@ -65,7 +68,7 @@ def convert(frozen: Frozen, variant: str, representative_images: NDArray[np.uint
     ``fp32``     float32 0..255     float32 probabilities float32
     ``fp16``     float32 0..255     float32 probabilities float16 constants
     ``dynamic``  float32 0..255     float32 probabilities int8 weights of 1024 elements and more
-    ``int8``     uint8              float32 probabilities int8, then DEQUANTIZE and SOFTMAX in float32
+    ``int8``     uint8              float32 probabilities int8, then DEQUANTIZE and the head in float32
     ``int8_io``  int8 (x - 128)     int8 logits           int8
     ===========  =================  ====================  ==========================================
 
@@ -74,6 +77,7 @@ def convert(frozen: Frozen, variant: str, representative_images: NDArray[np.uint
         variant: a name in ``recipe.VARIANTS``.
         representative_images: uint8 ``(n, h, w, c)``, for the integer variants. An all-0 and an all-255 image are
             added, so that the input's scale is exactly 1.
+        head: ``softmax`` or ``sigmoid``: what makes probabilities of the logits.
 
     Raises:
         ConversionError: the converter failed, or gave something else than what was asked for.
@@ -81,7 +85,7 @@ def convert(frozen: Frozen, variant: str, representative_images: NDArray[np.uint
     if variant not in VARIANTS:
         raise ConversionError(f'unknown variant "{variant}"; known: {", ".join(VARIANTS)}')
     content = _run_converter(frozen, variant, representative_images)
-    content = edit.name_output(content, "logits") if variant == "int8_io" else edit.append_softmax(content, "probs")
+    content = edit.name_output(content, "logits") if variant == "int8_io" else edit.append_head(content, head, "probs")
     check(open_view(content), variant)
     return content
 

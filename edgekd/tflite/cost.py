@@ -143,7 +143,7 @@ def dtype(view: View) -> str:
 def float_islands(view: View) -> list[str]:
     """Names of the operators of an integer model that read or write floating point where they should not.
 
-    Allowed are a QUANTIZE of the input, and at the end a DEQUANTIZE with or without a SOFTMAX after it.
+    Allowed are a QUANTIZE of the input, and at the end a DEQUANTIZE with or without a SOFTMAX or LOGISTIC after it.
     """
     allowed = {
         index
@@ -152,7 +152,7 @@ def float_islands(view: View) -> list[str]:
     }
     for output in view.output_indices:
         step = view.producers.get(output)
-        if step is not None and step.name == "SOFTMAX":
+        if step is not None and step.name in ("SOFTMAX", "LOGISTIC"):
             allowed.add(output)
             output = step.inputs[0]
             step = view.producers.get(output)

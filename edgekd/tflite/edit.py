@@ -10,6 +10,7 @@ import numpy as np
 
 from edgekd._litert import schema
 from edgekd.errors import ConversionError
+from edgekd.tasks import SIGMOID
 
 # ``force_align: 16`` of Buffer.data in the public schema, which the generated Python writer does not know of.
 _ALIGNMENT = 16
@@ -52,32 +53,39 @@ def name_output(content: bytes, name: str) -> bytes:
     return pack(model)
 
 
-def append_softmax(content: bytes, name: str) -> bytes:
-    """Put a float32 SOFTMAX behind the only output; behind an int8 output, a DEQUANTIZE before it.
+def append_head(content: bytes, head: str, name: str) -> bytes:
+    """Put a float32 SOFTMAX or LOGISTIC behind the only output; behind an int8 output, a DEQUANTIZE before it.
 
     The exponential of INT8 logits in INT8 leaves about 140 distinct probabilities; in float it leaves 256 levels.
 
     Args:
         content: a model that gives logits, float32 or int8.
+        head: ``softmax`` or ``sigmoid``.
         name: of the new output tensor.
 
     Raises:
-        ConversionError: the model ends in a softmax already, or gives another type.
+        ConversionError: the model ends in a head already, or gives another type.
     """
     model = unpack(content)
-    graph, types = model.subgraphs[0], schema().TensorType
+    graph, types, operators = model.subgraphs[0], schema().TensorType, schema().BuiltinOperator
     logits = _output(model)
-    if _operator_code(model, graph.operators[-1]) == schema().BuiltinOperator.SOFTMAX:
-        raise ConversionError("the model ends in a softmax already; convert a model that gives logits")
+    ends_in = {operators.SOFTMAX: "softmax", operators.LOGISTIC: "sigmoid"}.get(
+        _operator_code(model, graph.operators[-1])
+    )
+    if ends_in:
+        raise ConversionError(f"the model ends in a {ends_in} already; convert a model that gives logits")
     if logits.type == types.INT8:
         _append(model, "DEQUANTIZE", _DEQUANTIZE_OF_INT8_VERSION, schema().DequantizeOptionsT(), "dequantized_logits")
     elif logits.type != types.FLOAT32:
         raise ConversionError(
-            f"logits of schema type {logits.type}: float32 (0) and int8 (9) can have a softmax behind them"
+            f"logits of schema type {logits.type}: float32 (0) and int8 (9) can have a {head} behind them"
         )
-    options = schema().SoftmaxOptionsT()
-    options.beta = 1.0
-    _append(model, "SOFTMAX", 1, options, name)
+    if head == SIGMOID:
+        _append(model, "LOGISTIC", 1, None, name)
+    else:
+        options = schema().SoftmaxOptionsT()
+        options.beta = 1.0
+        _append(model, "SOFTMAX", 1, options, name)
     return pack(model)
 
 
@@ -116,7 +124,8 @@ def _append(model: Any, operator_name: str, version: int, options: Any, tensor_n
     operator = schema().OperatorT()
     operator.opcodeIndex = len(model.operatorCodes) - 1
     operator.inputs, operator.outputs = [previous], [len(graph.tensors) - 1]
-    operator.builtinOptionsType = getattr(schema().BuiltinOptions, type(options).__name__.removesuffix("T"))
-    operator.builtinOptions = options
+    if options is not None:
+        operator.builtinOptionsType = getattr(schema().BuiltinOptions, type(options).__name__.removesuffix("T"))
+        operator.builtinOptions = options
     graph.operators.append(operator)
     graph.outputs = [len(graph.tensors) - 1]

@@ -18,6 +18,7 @@ from flatbuffers import number_types
 
 from edgekd._litert import schema
 from edgekd.errors import ConversionError
+from edgekd.tasks import SIGMOID, SOFTMAX
 from edgekd.tflite import edit
 
 METADATA_NAME = "TFLITE_METADATA"
@@ -27,6 +28,10 @@ _MIN_PARSER_VERSION = "1.0.0"
 TENSOR_AXIS_LABELS = 2  # AssociatedFileType
 _RGB = 1  # ColorSpaceType
 _IMAGE_PROPERTIES = 2  # member of the union ContentProperties
+_MEANINGS = {
+    SOFTMAX: "Probability of each class; they sum to 1.",
+    SIGMOID: "Probability of each label on its own; any number of them may be present.",
+}
 NORMALIZATION_OPTIONS = 1  # member of the union ProcessUnitOptions
 
 
@@ -39,12 +44,14 @@ def add_metadata(
     licence: str = "",
     version: str = "1",
     author: str = "edgekd",
+    head: str = SOFTMAX,
 ) -> bytes:
     """Return the model with metadata and labels inside. Equal arguments give equal bytes.
 
     Args:
         content: a model with one image in and one vector of probabilities out.
         labels: a name for each class, in the order of the output.
+        head: ``softmax`` or ``sigmoid``: whether the probabilities sum to 1.
 
     Raises:
         ConversionError: the number of labels is not that of the classes, a label has a line break or is empty, or the
@@ -61,7 +68,7 @@ def add_metadata(
     if any(entry.name == METADATA_NAME.encode() for entry in model.metadata or []):
         raise ConversionError("the model has metadata already")
     buffer = schema().BufferT()
-    buffer.data = np.frombuffer(_write(name, description, version, author, licence), np.uint8)
+    buffer.data = np.frombuffer(_write(name, description, version, author, licence, head), np.uint8)
     entry = schema().MetadataT()
     entry.name, entry.buffer = METADATA_NAME, len(model.buffers)
     model.buffers.append(buffer)
@@ -86,7 +93,7 @@ class _Offset:
     position: int
 
 
-def _write(name: str, description: str, version: str, author: str, licence: str) -> bytes:
+def _write(name: str, description: str, version: str, author: str, licence: str, head: str) -> bytes:
     """The flatbuffer ``ModelMetadata``; children come before their parents, as the format wants it."""
     builder = flatbuffers.Builder(1024)
 
@@ -127,7 +134,7 @@ def _write(name: str, description: str, version: str, author: str, licence: str)
     output_stats = _Offset(table((0, floats(1.0)), (1, floats(0.0))))
     output_tensor = table(
         (0, text("probability")),
-        (1, text("Probability of each class; they sum to 1.")),
+        (1, text(_MEANINGS[head])),
         (5, output_stats),
         (6, tables(labels_file)),
     )

@@ -14,7 +14,6 @@ import android.widget.ImageView
 import android.widget.ProgressBar
 import android.widget.TextView
 import android.widget.Toast
-import org.edgekd.core.Answer
 import org.edgekd.core.Ranked
 
 /** The first screen: choose or take a picture, and see what the model says of it. */
@@ -91,14 +90,9 @@ class ClassifyActivity : ScreenActivity(R.layout.classify) {
             Shown.None -> draw("", null)
             Shown.Working -> draw(getString(R.string.working), null)
             is Shown.Refused -> draw(shown.reason, null)
-            is Shown.Classified -> draw(lowConfidence(shown.answer, state), shown)
+            is Shown.Classified -> draw(state.manifest?.let { resources.verdict(shown.answer, it) }.orEmpty(), shown)
         }
     }
-
-    private fun lowConfidence(answer: Answer, state: DemoState): String = state.manifest
-        ?.takeIf { answer.lowConfidence }
-        ?.let { getString(R.string.low_confidence, percent(it.minConfidence)) }
-        .orEmpty()
 
     private fun draw(status: String, shown: Shown.Classified?) {
         view<TextView>(R.id.status).say(status)

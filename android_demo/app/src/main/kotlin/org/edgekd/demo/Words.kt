@@ -2,6 +2,7 @@ package org.edgekd.demo
 
 import android.content.res.Resources
 import java.util.Locale
+import org.edgekd.core.Answer
 import org.edgekd.core.BenchmarkReport
 import org.edgekd.core.Check
 import org.edgekd.core.EngineSettings
@@ -67,11 +68,29 @@ private fun Resources.where(report: BenchmarkReport): String = with(report.devic
     getString(R.string.timed_on, manufacturer, model, androidVersion, abi, "${report.runtime}, $engine")
 }
 
+/** What stands above the classes of an answer: the findings, or that no class is certain enough; else nothing. */
+fun Resources.verdict(answer: Answer, manifest: Manifest): String {
+    val decision = manifest.decision
+    val findings = answer.findings
+    return when {
+        decision != null && findings != null && findings.isEmpty() ->
+            getString(R.string.no_findings, percent(decision.threshold))
+        decision != null && findings != null ->
+            getString(R.string.findings, percent(decision.threshold), findings.joinToString { it.label })
+        answer.lowConfidence -> getString(R.string.low_confidence, percent(manifest.minConfidence))
+        else -> ""
+    }
+}
+
 /** What the bundle says of itself. */
 fun Resources.about(manifest: Manifest): String {
     val figures = manifest.figures
-    val top1 = percent(figures.top1)
-    val auc = figures.auc?.let { String.format(locale, "%.3f", it) }
+    val measured = listOfNotNull(
+        figures.top1?.let { getString(R.string.figure_top1, percent(it)) },
+        figures.labelAccuracy?.let { getString(R.string.figure_label_accuracy, percent(it)) },
+        figures.auc?.let { getString(R.string.figure_auc, String.format(locale, "%.3f", it)) },
+    )
+    val decision = manifest.decision
     return listOf(
         getString(
             R.string.about_model,
@@ -80,15 +99,11 @@ fun Resources.about(manifest: Manifest): String {
             manifest.labels.joinToString(),
             manifest.preprocessing.size,
         ),
-        if (auc == null) {
-            getString(R.string.about_figures, figures.dataset, figures.split, figures.n, top1)
-        } else {
-            getString(R.string.about_figures_auc, figures.dataset, figures.split, figures.n, top1, auc)
-        },
-        if (manifest.minConfidence > 0) {
-            getString(R.string.about_threshold, percent(manifest.minConfidence))
-        } else {
-            getString(R.string.about_no_threshold)
+        getString(R.string.about_figures, figures.dataset, figures.split, figures.n, measured.joinToString()),
+        when {
+            decision != null -> getString(R.string.about_findings, percent(decision.threshold))
+            manifest.minConfidence > 0 -> getString(R.string.about_threshold, percent(manifest.minConfidence))
+            else -> getString(R.string.about_no_threshold)
         },
         with(manifest.data) {
             getString(R.string.about_data, name, licence.ifEmpty { getString(R.string.not_stated) }, source, attribution)

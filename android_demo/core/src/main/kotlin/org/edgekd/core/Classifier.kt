@@ -3,8 +3,13 @@ package org.edgekd.core
 /** A class and the model's probability for it. */
 data class Ranked(val label: String, val prob: Float)
 
-/** What the model says of a picture: classes from the most to the least probable. */
-data class Answer(val ranked: List<Ranked>, val lowConfidence: Boolean)
+/**
+ * What the model says of a picture: classes from the most to the least probable.
+ *
+ * [findings] are null where the first of them is the answer. Where labels are independent of each other, they are those
+ * above the bundle's threshold, all of which are in [ranked]; there may be none.
+ */
+data class Answer(val ranked: List<Ranked>, val lowConfidence: Boolean, val findings: List<Ranked>? = null)
 
 /** The [count] most probable classes; of equal ones the first, as numpy's argmax. */
 fun topK(probs: FloatArray, labels: List<String>, count: Int): List<Ranked> =
@@ -66,8 +71,11 @@ class VerifiedClassifier internal constructor(private val classifier: Classifier
 
     /** Classify what [preprocess] gave. */
     fun classify(tensor: ByteArray, count: Int = 3): Answer {
-        val ranked = topK(probs(tensor), bundle.manifest.labels, count)
-        return Answer(ranked, ranked.first().prob < bundle.manifest.minConfidence)
+        val manifest = bundle.manifest
+        val all = topK(probs(tensor), manifest.labels, manifest.labels.size)
+        val findings = manifest.decision?.let { decision -> all.filter { it.prob > decision.threshold } }
+        val ranked = all.take(maxOf(count, findings.orEmpty().size))
+        return Answer(ranked, all.first().prob < manifest.minConfidence, findings)
     }
 
     fun preprocess(picture: Picture): ByteArray = preprocess(picture, bundle.manifest.preprocessing)

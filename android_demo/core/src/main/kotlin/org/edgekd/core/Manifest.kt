@@ -33,6 +33,8 @@ data class Manifest(
     val output: TensorSpec,
     val preprocessing: PreprocessingRule,
     val labels: List<String>,
+    val task: String = "multi-class",
+    val decision: Decision? = null,
     val minConfidence: Double,
     val tolerance: Double,
     val figures: Figures,
@@ -42,6 +44,10 @@ data class Manifest(
 ) {
     init {
         require(labels.size >= 2) { "at least two labels are wanted" }
+        require(task in TASKS) { "unknown task \"$task\"" }
+        require((task == MULTI_LABEL) == (decision != null)) { "a threshold goes with $MULTI_LABEL, and with no other task" }
+        require((figures.labelAccuracy != null) == (task == MULTI_LABEL)) { "the figures are not those of a $task model" }
+        require((figures.top1 != null) == (task != MULTI_LABEL)) { "the figures are not those of a $task model" }
         val pixels = TensorSpec("", listOf(1, preprocessing.size, preprocessing.size, 3), "uint8", 1.0, 0)
         require(input.matches(pixels)) { "input is $input; $pixels is wanted" }
         require(output.dtype == "float32") { "output is $output; float32 is wanted" }
@@ -53,6 +59,9 @@ data class Manifest(
     }
 
     companion object {
+        private const val MULTI_LABEL = "multi-label"
+        private val TASKS = setOf("binary", "multi-class", "ordinal", MULTI_LABEL)
+
         /** A self-test that lets everything pass would prove nothing. */
         const val MAX_TOLERANCE = 2.0 / 256
 
@@ -103,9 +112,24 @@ data class PreprocessingRule(val resize: String, val size: Int, val filter: Stri
     }
 }
 
-/** What the report says of the model. */
+/** Of a model whose labels are independent of each other: each is found where its probability exceeds [threshold]. */
 @Serializable
-data class Figures(val dataset: String, val split: String, val n: Int, val top1: Double, val auc: Double? = null)
+data class Decision(val threshold: Double) {
+    init {
+        require(threshold > 0.0 && threshold < 1.0) { "threshold is $threshold, a fraction is wanted" }
+    }
+}
+
+/** What the report says of the model: [top1], or [labelAccuracy] where labels are independent of each other. */
+@Serializable
+data class Figures(
+    val dataset: String,
+    val split: String,
+    val n: Int,
+    val top1: Double? = null,
+    val labelAccuracy: Double? = null,
+    val auc: Double? = null,
+)
 
 /** Where the training images come from. */
 @Serializable

@@ -27,6 +27,33 @@ class ClassifierTest {
     }
 
     @Test
+    fun `independent labels are found above the threshold, all, one or none of them`() {
+        // Of the golden input, whose mean is 51, the answer that passes; of others each label has its own brightness.
+        val engine = FakeEngine { tensor ->
+            if (tensor.contentEquals(INPUT)) floatArrayOf(0.8f, 0.2f) else FloatArray(2) { (tensor[it].toInt() and 0xFF) / 255f }
+        }
+        val classifier = selfTest(opened(bundled(manifest = ::multiLabel), engine), FakeDecoder).admit()
+        fun found(red: Int, green: Int) = classifier.classify(
+            ByteArray(3 * SIZE * SIZE).also {
+                it[0] = red.toByte()
+                it[1] = green.toByte()
+            },
+            count = 1,
+        )
+        assertEquals(listOf("bright", "dark"), found(200, 255).findings?.map { it.label })
+        assertEquals(2, found(200, 255).ranked.size) // every finding is named, whatever count says
+        assertEquals(listOf("dark"), found(128, 127).findings?.map { it.label }) // 0.502, and 0.498
+        assertEquals(emptyList<Ranked>(), found(127, 0).findings)
+        assertEquals(listOf("dark"), found(127, 0).ranked.map { it.label })
+        assertEquals(false, found(127, 0).lowConfidence)
+    }
+
+    @Test
+    fun `where one class is the answer there are no findings`() {
+        assertEquals(null, selfTest(opened(), FakeDecoder).admit().classify(grey(1, 1, 128)).findings)
+    }
+
+    @Test
     fun `a model of another input is refused, and its engine closed`() {
         val pixels = FakeEngine().input
         for (other in listOf(

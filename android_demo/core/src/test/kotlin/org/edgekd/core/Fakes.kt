@@ -98,6 +98,12 @@ fun manifestText(files: Map<String, ByteArray> = emptyMap()): String = """{
     """{"path": "$name", "sha256": "${sha256(ByteBuffer.wrap(bytes))}", "bytes": ${bytes.size}}"""
 }}]}"""
 
+/** The same manifest of a model whose labels are independent of each other, found above one half. */
+fun multiLabel(text: String): String = text
+    .replace("\"labels\"", "\"task\": \"multi-label\", \"decision\": {\"threshold\": 0.5}, \"labels\"")
+    .replace("\"min_confidence\": 0.6", "\"min_confidence\": 0.0")
+    .replace("\"top1\": 0.9", "\"label_accuracy\": 0.9")
+
 /** Opens a bundle with an engine of one's own. */
 fun opened(files: FakeFiles = bundled(), engine: InferenceEngine = FakeEngine()): Classifier =
     Classifier.open(Bundle.open(files), EngineSettings()) { _, _ -> engine }

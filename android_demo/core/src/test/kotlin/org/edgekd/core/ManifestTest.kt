@@ -18,6 +18,29 @@ class ManifestTest {
         assertEquals(PreprocessingRule("stretch", 2, "pillow-bilinear", exifRotation = true), manifest.preprocessing)
         assertEquals(0.6, manifest.minConfidence)
         assertEquals(null, manifest.figures.auc)
+        assertEquals("multi-class" to null, manifest.task to manifest.decision)
+    }
+
+    @Test
+    fun `a manifest of independent labels brings its threshold and its own figures`() {
+        val manifest = Manifest.parse(multiLabel(manifestText()))
+        assertEquals(0.5, manifest.decision?.threshold)
+        assertEquals(0.9 to null, manifest.figures.labelAccuracy to manifest.figures.top1)
+    }
+
+    @ParameterizedTest
+    @CsvSource(
+        "'\"multi-label\"', '\"regression\"', 'unknown task \"regression\"'",
+        "'\"multi-label\"', '\"ordinal\"', a threshold goes with multi-label",
+        "'\"decision\": {\"threshold\": 0.5},', '', a threshold goes with multi-label",
+        "'\"threshold\": 0.5', '\"threshold\": 1.0', 'threshold is 1.0, a fraction is wanted'",
+        "'\"label_accuracy\"', '\"top1\"', the figures are not those of a multi-label model",
+    )
+    fun `independent labels without what they need are refused`(old: String, new: String, reason: String) {
+        val text = multiLabel(manifestText())
+        assertTrue(old in text)
+        val message = assertThrows<BrokenManifest> { Manifest.parse(text.replaceFirst(old, new)) }.message.orEmpty()
+        assertTrue(reason in message, message)
     }
 
     @Test
