@@ -98,13 +98,15 @@ def ablate(
     with writing_to(out, "name another folder with --out"):
         out.mkdir(parents=True, exist_ok=True)
     resolved, _ = pipeline.resolve(recipe_)
-    _check_figure(choose_by, TASKS[data.probe(recipe_.data).task])
+    task = TASKS[data.probe(recipe_.data).task]
+    _check_figure(choose_by, task)
     _warn_of_crowding(resolved.num_threads, jobs)
     wanted = [
         Cell(name, seed, variant(resolved, name, seed)) for seed in seeds for name in seeds_of if seed in seeds_of[name]
     ]
     for cell in wanted:
         pipeline.check_names(cell.recipe)
+        pipeline.check_task(cell.recipe, task)
     _train(wanted, cache, jobs, out / CELLS_FILE)
     found = [_found(cell, cache) for cell in wanted]
     seconds = _known_seconds(out / CELLS_FILE)

@@ -44,7 +44,7 @@ def claims(
     for other, title in ((FLOAT, "its float form"), (teacher, "the teacher")):
         if other not in probs:
             continue
-        difference = _accuracy_difference(right[shipped], right[other])
+        difference = accuracy_difference(right[shipped], right[other])
         verdict = statistics.no_loss_verdict(difference, margin)
         text = (
             f"{shipped} loses no more than {config.margin_pp:g} points of {task.accuracy_title} against {title}: "
@@ -80,7 +80,7 @@ def _gains(
 ) -> list[dict[str, Any]]:
     """What distillation brought; of labels, most of which are absent from most images, by AUC too."""
     what = "than the same student trained alone for as many epochs"
-    gain = _accuracy_difference(right[FLOAT], right[ALONE])
+    gain = accuracy_difference(right[FLOAT], right[ALONE])
     text = f"distillation made the student more accurate {what}: {_points(gain)}, n = {len(labels)}{_plainly(gain)}"
     made = [_claim("distillation_gain", text, statistics.gain_verdict(gain), gain, 0.0, len(labels))]
     if task.several:
@@ -97,7 +97,7 @@ def _plainly(gain: Interval) -> str:
     return "; alone it was the better one here, within chance" if gain.estimate < 0 else ""
 
 
-def _accuracy_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Interval:
+def accuracy_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> Interval:
     """Of images that are right or wrong, or of the share of each image's labels that are right."""
     if first.ndim == 2:
         return statistics.paired_mean_difference(first.mean(axis=1), second.mean(axis=1))

@@ -76,8 +76,9 @@ def test_what_cannot_be_compared_is_refused_before_anything_runs(
 
 
 def test_a_figure_that_nothing_has_does_not_choose(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match='choose by "aux": allowed: top1, auc, macro_recall'):
-        ablate.ablate(base(), ["kd"], [0, 1], tmp_path, cache=Cache(tmp_path / "cache"), choose_by="aux")
+    chosen = recipe.load("quickstart")
+    with pytest.raises(UserError, match='choose by "aux": allowed for multi-class data: auc, top1, macro_recall'):
+        ablate.ablate(chosen, ["kd"], [0, 1], tmp_path, cache=Cache(tmp_path / "cache"), choose_by="aux")
 
 
 def test_a_file_is_no_folder_of_results(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import make_images
 
-from edgekd import _keras, ensemble, recipe, tflite
+from edgekd import _keras, data, ensemble, recipe, tflite
 from edgekd._keras import tf, tf_keras
 from edgekd.artifact import Artifact, read_json, sha256_file
 from edgekd.data import Dataset
@@ -22,7 +22,7 @@ from edgekd.models import check_teacher, check_use, open_teacher
 from edgekd.models.foreign import open_foreign
 from edgekd.models.given import as_logits, input_of, output_kind
 from edgekd.progress import Progress
-from edgekd.recipe import Distill, Teacher, TeacherFile, Training, Views
+from edgekd.recipe import Data, Distill, Teacher, TeacherFile, Training, Views
 from edgekd.stages.given import given, mixed
 from edgekd.stages.teacher import teacher as teacher_stage
 from edgekd.stages.teacher_logits import teacher_logits
@@ -373,6 +373,57 @@ def test_logits_of_what_a_model_answers() -> None:
     np.testing.assert_allclose(softmax(as_logits(one, "logits", 2, "it"))[:, 1], sigmoid, atol=1e-6)
     with pytest.raises(ModelError, match="it has 2 outputs, the data 3 classes"):
         as_logits(probs, "logits", 3, "it")
+
+
+def test_logits_of_independent_labels() -> None:
+    probs = np.array([[0.2, 0.9], [1.0, 0.0]], np.float32)
+    found = as_logits(probs, "probabilities", 2, "it", "sigmoid")
+    np.testing.assert_allclose(1 / (1 + np.exp(-found.astype(np.float64))), probs, atol=1e-6)
+    assert output_kind(probs, "auto", "it", "sigmoid") == "probabilities"  # their rows need not sum to 1
+    assert output_kind(probs - 0.5, "auto", "it", "sigmoid") == "logits"
+
+
+@pytest.fixture(scope="module")
+def lit_halves(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """Each half of an image is dark or bright, whatever the other is; a label says which are bright."""
+    folder = tmp_path_factory.mktemp("halves")
+    arrays = {}
+    for split, count in {"train": 24, "val": 16, "test": 20}.items():
+        labels = (np.arange(count)[:, None] >> np.arange(2)) % 2
+        arrays[f"{split}_labels"] = labels
+        arrays[f"{split}_images"] = np.repeat((40 + 160 * labels).astype(np.uint8), SIDE // 2, axis=1)[:, None].repeat(
+            SIDE, axis=1
+        )
+    np.savez(folder / "halves.npz", **arrays)
+    (folder / "data").mkdir()
+    return data.prepare(Data(path=str(folder / "halves.npz"), image_size=SIDE), folder / "data")
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("kind", ["onnx", "h5"])
+def test_a_teacher_of_several_labels(kind: str, lit_halves: Artifact, tmp_path: Path) -> None:
+    """Without an offset the ONNX file finds both halves bright in every image, and still ranks the images."""
+    path = tmp_path / f"halves.{kind}"
+    if kind == "onnx":
+        write_onnx(path, weights(1), last="Sigmoid")
+    else:
+        model = keras_model(tf_keras, "sigmoid")
+        model.layers[-1].set_weights([weights(), np.full(2, -5, np.float32)])
+        model.save(path)
+    made = take(lit_halves, path, tmp_path / "out")
+    assert made.facts["val"] == {"label_accuracy": 0.5 if kind == "onnx" else 1.0, "auc": 1.0, "n": 16}
+    assert "label accuracy" in made.facts["summary"]
+    with open_teacher(made.path) as answers:
+        images = np.asarray(Dataset.open(lit_halves).test.images, np.float32)
+        found = answers.predict(images, "test", np.arange(20))
+    expected = expected_logits(images.astype(np.float64)) - (5 if kind == "h5" else 0)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_several_labels_ranked_by_chance(lit_halves: Artifact, tmp_path: Path) -> None:
+    path = write_onnx(tmp_path / "a.onnx", np.ascontiguousarray(weights(1)[:, ::-1]))
+    with pytest.raises(ModelError, match=r"AUC 0\.500 on val, no better than chance \(0\.5\); look at teacher\.file"):
+        take(lit_halves, path, tmp_path / "out")
 
 
 def test_probabilities_are_told_from_logits() -> None:

@@ -71,7 +71,8 @@ def _given(facts: Mapping[str, Any], source: Path, stack: ExitStack) -> Predict:
         return lambda pixels, split, samples: stored[split][samples]
     model = stack.enter_context(open_foreign(facts["kind"], path, title))
     takes = Input(**{**facts["input"], "size": tuple(facts["input"]["size"])})
-    return lambda pixels, split, samples: as_logits(model.run(takes.of(pixels)), facts["output"], num_classes, title)
+    output, head = facts["output"], facts["head"]
+    return lambda pixels, split, samples: as_logits(model.run(takes.of(pixels)), output, num_classes, title, head)
 
 
 def load_logits(path: Path, num_samples: Mapping[str, int], num_classes: int) -> dict[str, NDArray[np.float32]]:

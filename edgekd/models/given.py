@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edgekd._keras import tf
 from edgekd.errors import MissingRequirementError, ModelError, RecipeError
 from edgekd.recipe import Distill, Teacher, TeacherFile, Views
+from edgekd.tasks import SIGMOID, SOFTMAX
 
 KINDS: Mapping[str, str] = {
     "keras2": "a Keras 2 model",
@@ -232,8 +233,10 @@ def _affine(
     return tuple(map(tuple, matrix.tolist())), tuple(offset.tolist())
 
 
-def output_kind(outputs: NDArray[np.float32], stated: str, title: str) -> str:
+def output_kind(outputs: NDArray[np.float32], stated: str, title: str, head: str = SOFTMAX) -> str:
     """``logits`` or ``probabilities``: as stated, or what these answers to many images show.
+
+    Probabilities lie between 0 and 1, and sum to 1 where the head is a softmax.
 
     Raises:
         RecipeError: one output between 0 and 1, which may be either; stated probabilities that are none.
@@ -251,26 +254,33 @@ def output_kind(outputs: NDArray[np.float32], stated: str, title: str) -> str:
         raise RecipeError(
             f"{title} answers with one number, between 0 and 1 for every image of val; state teacher.file.output"
         )
-    return "probabilities" if between and np.allclose(rows.sum(axis=1), 1, atol=1e-2) else "logits"
+    sums_to_one = head == SIGMOID or np.allclose(rows.sum(axis=1), 1, atol=1e-2)
+    return "probabilities" if between and sums_to_one else "logits"
 
 
-def as_logits(outputs: NDArray[np.float32], output: str, num_classes: int, title: str) -> NDArray[np.float32]:
+def as_logits(
+    outputs: NDArray[np.float32], output: str, num_classes: int, title: str, head: str = SOFTMAX
+) -> NDArray[np.float32]:
     """Logits ``(n, K)`` of a model's outputs.
 
-    Probabilities p become log(p), which a softmax turns back into them; below 1e-7 they are clipped. One output for two
-    classes is that of class 1: a logit z becomes (0, z), a probability p (log(1 - p), log(p)).
+    Probabilities p become log(p), which a softmax turns back into them, or log(p / (1 - p)) where the head is a
+    sigmoid; they are kept 1e-7 away from 0, and for a sigmoid from 1. One output for two classes is that of class 1: a
+    logit z becomes (0, z), a probability p (log(1 - p), log(p)).
 
     Raises:
         ModelError: another number of outputs than of classes.
     """
     rows = outputs.reshape(len(outputs), -1).astype(np.float32)
     count = rows.shape[1]
-    if count == 1 and num_classes == 2:
+    if count == 1 and num_classes == 2 and head == SOFTMAX:
         rows = np.concatenate([1 - rows if output == "probabilities" else np.zeros_like(rows), rows], axis=1)
     elif count != num_classes:
         raise ModelError(classes_differ(title, count, num_classes))
     if output == "logits":
         return rows
+    if head == SIGMOID:
+        rows = np.clip(rows.astype(np.float64), _LEAST_PROBABILITY, 1.0 - _LEAST_PROBABILITY)
+        return (np.log(rows) - np.log1p(-rows)).astype(np.float32)
     logits: NDArray[np.float32] = np.log(np.clip(rows, _LEAST_PROBABILITY, 1.0))
     return logits
 

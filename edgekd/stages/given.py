@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd import _keras, metrics, statistics, tflite
+from edgekd import _keras, metrics, tflite
 from edgekd.artifact import Artifact, canonical_json, digest_folder, sha256_file, write_json
+from edgekd.claims import accuracy_difference
 from edgekd.data import Dataset, Split
 from edgekd.errors import ModelError
 from edgekd.models.answers import GIVEN_FILE, SOURCE_FOLDER, open_teacher
@@ -31,6 +32,7 @@ from edgekd.models.given import (
 )
 from edgekd.models.keras_file import as_teacher
 from edgekd.recipe import Teacher, TeacherFile
+from edgekd.tasks import Task, probabilities
 
 BATCH_SIZE = 256
 ANSWERS_FILE = "answers.npz"
@@ -45,8 +47,9 @@ def given(data: Artifact, config: Teacher, out_dir: Path) -> Artifact:
 
     A Keras 2 model becomes one of ours, in ``model/`` and ``teacher_fp32.tflite``. Any other file is copied into
     ``source/`` and runs in a process of its own; ``given.json`` says how it takes images and answers. Facts: ``val``
-    and ``test`` with top-1 and AUC, ``given`` (file, kind, digest), ``models``, ``warnings``; and ``answers``, the id
-    and the file of its probabilities ``(n, K)`` on val and test, where it is not run through LiteRT as we run a model.
+    and ``test`` with the accuracy of the task and AUC, ``given`` (file, kind, digest), ``models``, ``warnings``; and
+    ``answers``, the id and the file of its probabilities ``(n, K)`` on val and test, where it is not run through LiteRT
+    as we run a model.
 
     Raises:
         ModelError: a file that cannot be opened or run, other classes than the data's, answers that say nothing.
@@ -112,7 +115,8 @@ def _keras2(
     warnings += _better_ranges(
         lambda values: model(values, training=False).numpy(), takes, "logits", config, dataset, title
     )
-    ours = as_teacher(model, takes, image_size=dataset.image_size, num_classes=dataset.num_classes, title=title)
+    sizes = {"image_size": dataset.image_size, "num_classes": dataset.num_classes}
+    ours = as_teacher(model, takes, **sizes, title=title, head=dataset.task.head)
     _keras.save_model(ours, out_dir / "model")
     file = out_dir / "teacher_fp32.tflite"
     file.write_bytes(tflite.convert(tflite.freeze(ours), "fp32"))
@@ -131,10 +135,10 @@ def _foreign(
             count = int(np.prod([side for side in sides if side is not None]))
             if count != dataset.num_classes and (count, dataset.num_classes) != (1, 2):
                 raise ModelError(classes_differ(title, count, dataset.num_classes))
-        output = output_kind(_run(model.run, takes, dataset.val), config.file.output, title)
+        output = output_kind(_run(model.run, takes, dataset.val), config.file.output, title, dataset.task.head)
         warnings = unused_settings(config, None not in model.inputs[0][0][1:])
         warnings += _better_ranges(model.run, takes, output, config, dataset, title)
-    return {"input": dataclasses.asdict(takes), "output": output}, warnings
+    return {"input": dataclasses.asdict(takes), "output": output, "head": dataset.task.head}, warnings
 
 
 def _check_one_each(inputs: Sequence[Any], outputs: Sequence[Any], title: str) -> None:
@@ -158,9 +162,11 @@ def _better_ranges(raw: Raw, takes: Input, output: str, config: Teacher, dataset
     if takes.dtype != "float32" or config.file.mean or config.file.std:
         return []
 
+    task = dataset.task
+
     def correct(takes: Input) -> NDArray[np.bool_]:
-        logits = as_logits(_run(raw, takes, dataset.val), output, dataset.num_classes, title)
-        right: NDArray[np.bool_] = metrics.predictions(logits) == dataset.val.labels
+        logits = as_logits(_run(raw, takes, dataset.val), output, dataset.num_classes, title, task.head)
+        right: NDArray[np.bool_] = task.decisions(probabilities(logits, task.head)) == dataset.val.labels
         return right
 
     stated, others = correct(takes), {}
@@ -170,11 +176,12 @@ def _better_ranges(raw: Raw, takes: Input, output: str, config: Teacher, dataset
             _takes(_shape_of(takes), "float32", dataclasses.replace(config, file=file), dataset, title)
         )
     best = max(others, key=lambda range: float(np.mean(others[range])))
-    if statistics.paired_difference(others[best], stated).low <= 0:
+    if accuracy_difference(others[best], stated).low <= 0:
         return []
     return [
-        f"{title}: top-1 on val is {np.mean(stated):.3f} with teacher.file.range = {list(config.file.range)}, and "
-        f"would be {np.mean(others[best]):.3f} with {list(best)}; is that what it was trained on?"
+        f"{title}: {task.accuracy_title} on val is {np.mean(stated):.3f} with teacher.file.range = "
+        f"{list(config.file.range)}, and would be {np.mean(others[best]):.3f} with {list(best)}; is that what it was "
+        "trained on?"
     ]
 
 
@@ -201,19 +208,21 @@ def _look(dataset: Dataset, facts: Mapping[str, Any], title: str, config: Teache
                 parts.append(answers.predict(split.images[samples].astype(np.float32), name, samples))
             logits[name] = np.concatenate(parts)
     _refuse_constant(logits, title)
-    probs = {name: _softmax(values) for name, values in logits.items()}
+    task = dataset.task
+    probs = {name: probabilities(values, task.head).astype(np.float32) for name, values in logits.items()}
     figures = {
         name: {
-            "top1": metrics.top1(probs[name], split.labels),
+            task.accuracy: float(np.mean(task.decisions(probs[name]) == split.labels)),
             "auc": metrics.auc(probs[name], split.labels),
             "n": len(split.labels),
         }
         for name, split in splits.items()
     }
-    _refuse_ignorant(figures["val"]["top1"], dataset.val.labels, title, config)
+    if not config.accept_weak:
+        _refuse_ignorant(figures["val"], dataset.val.labels, task, title)
     if "answers" in facts:
         np.savez(out_dir / ANSWERS_FILE, allow_pickle=False, **probs)
-    return Artifact.seal(out_dir, {**facts, **figures, "summary": _summary(facts["given"], **figures)})
+    return Artifact.seal(out_dir, {**facts, **figures, "summary": _summary(facts["given"], task, **figures)})
 
 
 _LOOK_AT = "look at teacher.file: layout, channels, range, mean, std, output; and at the order of its classes"
@@ -227,25 +236,24 @@ def _refuse_constant(logits: Logits, title: str) -> None:
             raise ModelError(f"{title} gives the same answer to every image of {name}; {_LOOK_AT}")
 
 
-def _refuse_ignorant(top1: float, labels: NDArray[np.int64], title: str, config: TeacherFile) -> None:
-    largest = np.bincount(labels).max() / len(labels)
-    if top1 <= largest and not config.accept_weak:
+def _refuse_ignorant(val: Mapping[str, float], labels: NDArray[np.int64], task: Task, title: str) -> None:
+    """Of rare labels, naming none is hard to beat in accuracy: there it is the ranking that tells."""
+    largest = 0.5 if task.several else np.bincount(labels).max() / len(labels)
+    if task.several:
+        measured, what = val["auc"], f"AUC {val['auc']:.3f} on val, no better than chance (0.5)"
+    else:
+        measured = val[task.accuracy]
+        what = f"top-1 {measured:.3f} on val, no better than always naming the largest class ({largest:.3f})"
+    if measured <= largest:
         raise ModelError(
-            f"{title}: top-1 {top1:.3f} on val, no better than always naming the largest class ({largest:.3f}); "
-            f"{_LOOK_AT}. Where the teacher is meant to be so, set teacher.file.accept_weak = true"
+            f"{title}: {what}; {_LOOK_AT}. Where the teacher is meant to be so, set teacher.file.accept_weak = true"
         )
 
 
-def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    probs: NDArray[np.float64] = exponentials / exponentials.sum(axis=1, keepdims=True)
-    return probs.astype(np.float32)
-
-
-def _summary(about: Mapping[str, Any], val: Mapping[str, Any], test: Mapping[str, Any]) -> str:
+def _summary(about: Mapping[str, Any], task: Task, val: Mapping[str, Any], test: Mapping[str, Any]) -> str:
     """What the teacher can do, in one line, for the log: it is shown before anything is made of it."""
     kind = KINDS.get(about["kind"], "several models")
     return (
-        f"teacher {about['file']} ({kind}): top-1 {val['top1']:.3f} on val (n = {val['n']}), "
-        f"{test['top1']:.3f} on test (n = {test['n']}); AUC {val['auc']:.3f} and {test['auc']:.3f}"
+        f"teacher {about['file']} ({kind}): {task.accuracy_title} {val[task.accuracy]:.3f} on val (n = {val['n']}), "
+        f"{test[task.accuracy]:.3f} on test (n = {test['n']}); AUC {val['auc']:.3f} and {test['auc']:.3f}"
     )
