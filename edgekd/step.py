@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgekd._keras import tf, tf_keras
 from edgekd.data import Split
+from edgekd.logits_store import LogitsStore
 from edgekd.recipe import Training, Views
 from edgekd.views import ViewParameters, render, view_parameters
 
@@ -73,7 +74,7 @@ def make_batch(
     view: int,
     views: Views,
     seed: int,
-    soft_targets: NDArray[np.float16] | None,
+    soft_targets: LogitsStore | None,
     class_weights: NDArray[np.float32],
     elapsed: float = 0.0,
 ) -> Batch:
@@ -82,7 +83,7 @@ def make_batch(
     labels = split.labels[indices]
     soft = np.zeros((len(indices), len(class_weights)), np.float32)
     if soft_targets is not None:
-        soft = soft_targets[view, indices].astype(np.float32)
+        soft = soft_targets[view, indices]
     return Batch(
         split.images[indices],
         parameters.transforms,

@@ -21,6 +21,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.1, ("registry", "options", "progress")),
     (1.0, ("artifact", "preprocessing", "target", "recipe", "_keras", "_litert")),
     (2.0, ("statistics", "views", "run_folder", "manifest", "onnx_export", "losses.logits", "losses.features")),
+    (2.0, ("logits_store",)),
     (2.1, ("metrics", "latency", "losses.terms")),
     (2.2, ("losses",)),
     (2.2, ("tflite.view", "tflite.edit", "data.dataset", "data.source", "data.medmnist")),
