@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--num-classes", type=int, default=100, help="logits of each")
     parser.add_argument("--batch-size", type=int, default=128, help="images read at once")
     options = parser.parse_args()
-    layout = Layout(options.num_views, options.num_samples, options.num_classes)
+    layout = Layout.cut(options.num_views, options.num_samples, options.num_classes)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         written = in_fresh_process(write, folder, layout)

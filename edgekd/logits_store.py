@@ -4,11 +4,11 @@
 
     index.json                          shape, type, rows a shard, SHA-256 of every shard
     view_0000_rows_000000000.f16        little-endian float16, row after row, without a header
-    view_0000_rows_000008192.f16        ...
+    view_0000_rows_000008192.f16        the next block of samples, then the next view
 
 A shard is a block of consecutive samples in one view. It is there under its name only when all of it is on the disk, so
 that whoever comes later, after a kill or on another machine, keeps it: worker ``i`` of ``n`` does
-``layout.shards()[i::n]``, and :func:`collect` makes a store of what they left. Equal logits give equal bytes.
+``Layout.cut(...).shards()[i::n]``, and :func:`collect` makes a store of what they left. Equal logits give equal bytes.
 
 Half precision keeps 11 bits of a logit: between 8 and 16 it is off by at most 1/256. What it cannot hold (NaN, or
 beyond +-65504) is refused and never clipped: clipping would make ties out of a teacher's preferences.
@@ -31,7 +31,12 @@ from edgekd.artifact import read_json, sha256_file, write_json
 from edgekd.errors import DataError, ModelError
 
 INDEX_FILE = "index.json"
-ROWS_PER_SHARD = 8192
+
+# A batch meets every shard of its view, so a view is cut into a few; a kill costs a shard, and its writer holds one in
+# memory, so none is large.
+SHARDS_PER_VIEW = 16
+MIN_ROWS_PER_SHARD = 8192
+MAX_SHARD_BYTES = 16 * 1024**2
 
 _DTYPE = np.dtype("<f2")
 _LARGEST = float(np.finfo(np.float16).max)
@@ -69,7 +74,14 @@ class Layout:
     num_views: int
     num_samples: int
     num_classes: int
-    rows_per_shard: int = ROWS_PER_SHARD
+    rows_per_shard: int
+
+    @classmethod
+    def cut(cls, num_views: int, num_samples: int, num_classes: int) -> Layout:
+        """16 shards a view, or fewer of 8,192 rows, or more of 16 MiB: the same for everyone who works at a store."""
+        rows = max(MIN_ROWS_PER_SHARD, -(-num_samples // SHARDS_PER_VIEW))
+        rows = min(rows, max(1, MAX_SHARD_BYTES // (num_classes * _DTYPE.itemsize)))
+        return cls(num_views, num_samples, num_classes, rows)
 
     def shard(self, view: int, block: int) -> Shard:
         """The ``block``-th shard of a view."""

@@ -69,7 +69,7 @@ def stored(tmp_path: Path):
     def store(logits: np.ndarray) -> LogitsStore:
         folder = tmp_path / "logits"
         (folder / "work").mkdir(parents=True)
-        layout = Layout(*logits.shape)
+        layout = Layout.cut(*logits.shape)
         for shard in layout.shards():
             write_shard(folder / "work", shard, logits[shard.view, shard.start : shard.stop])
         (folder / "store").mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
 import subprocess
@@ -52,6 +51,21 @@ def test_shards_by_hand() -> None:
     assert [len(Layout(1, rows, 2, 4).shards()) for rows in (3, 4, 5)] == [1, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("num_samples", "num_classes", "rows"),
+    [
+        (48, 2, 8192),
+        (16 * 8192, 2, 8192),
+        (16 * 8192 + 1, 2, 8193),
+        (1_000_000, 100, 62_500),
+        (1_000_000, 1000, 8388),  # 2^24 / 2000 = 8388.6
+        (100_000, 10**7, 1),
+    ],
+)
+def test_how_a_store_is_cut(num_samples: int, num_classes: int, rows: int) -> None:
+    assert Layout.cut(8, num_samples, num_classes) == Layout(8, num_samples, num_classes, rows)
+
+
 def test_bytes_by_hand(tmp_path: Path) -> None:
     """IEEE 754 half precision: 1 is 3C00, -2 is C000, 0.5 is 3800, the largest number 7BFF; little end first."""
     shard = Shard(0, 0, 2, 2)
@@ -77,7 +91,7 @@ def test_it_gives_back_what_was_written(tmp_path: Path) -> None:
 def test_half_precision_is_off_by_no_more_than_it_says(tmp_path: Path) -> None:
     values = np.linspace(8, 15.99, 3000, dtype=np.float32).reshape(1, 1000, 3)
     work, folder = folders(tmp_path)
-    layout = Layout(1, 1000, 3)
+    layout = Layout.cut(1, 1000, 3)
     write_shard(work, layout.shards()[0], values[0])
     collect(work, layout, folder)
     error = np.abs(LogitsStore.open(folder)[0, np.arange(1000)] - values[0])
@@ -221,7 +235,7 @@ def teacher(tmp_path: Path) -> Artifact:
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """48 training images a view in three shards of 20, 20 and 8 rows."""
-    monkeypatch.setattr(stage, "Layout", functools.partial(Layout, rows_per_shard=20))
+    monkeypatch.setattr(Layout, "cut", lambda *shape: Layout(*shape, rows_per_shard=20))
 
 
 class KillingProgress(Progress, Task):

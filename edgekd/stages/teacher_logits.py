@@ -45,7 +45,7 @@ def teacher_logits(
 
     predict = tf.function(lambda *batch: model(render(*batch), training=False), reduce_retracing=True)
 
-    layout = Layout(num_views, len(images), dataset.num_classes)
+    layout = Layout.cut(num_views, len(images), dataset.num_classes)
     with progress.task("teacher's logits", num_views * len(images)) as task:
         for shard in layout.shards():
             if finished(work, shard):
