@@ -190,7 +190,7 @@ def measure(ways: dict[str, Timed], rounds: int, steps: dict[str, int]) -> dict[
 
 
 def interval_of_median(values: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % interval of the median of six values or more, from their order: binomial with p = 1/2, nothing else assumed."""
+    """95 % interval of the median of six values or more, from their order alone (binomial, p = 1/2)."""
     count = len(values)
     outside = int(scipy.stats.binom.ppf(0.025, count, 0.5))  # values that may lie beyond each end
     ordered = np.sort(values)
