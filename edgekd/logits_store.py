@@ -128,7 +128,7 @@ def write_shard(folder: Path, shard: Shard, logits: NDArray[np.floating[Any]]) -
     temporary = folder / f"{shard.name}.{uuid.uuid4().hex}.tmp"
     try:
         with temporary.open("wb") as file:
-            file.write(logits.astype(_DTYPE).tobytes())
+            file.write(np.ascontiguousarray(logits, _DTYPE).data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(folder / shard.name)
