@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,11 @@ from edgekd import host
 def header() -> dict[str, Any]:
     """``host``, ``versions`` and ``commit``; nothing that names the machine or its user."""
     return {"host": host.host(), "versions": host.versions(), "commit": host.commit()}
+
+
+def load() -> list[float] | None:
+    """Processes that wanted a processor on average over the last 1, 5 and 15 minutes, our own among them."""
+    return [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else None
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgekd._keras import tf, tf_keras
 from edgekd.data import Split
+from edgekd.logits_store import LogitsStore
 from edgekd.recipe import Training, Views
 from edgekd.views import Scene, set_scene, show
 
@@ -74,7 +75,7 @@ def make_batch(
     view: int,
     views: Views,
     seed: int,
-    soft_targets: NDArray[np.float16] | None,
+    soft_targets: LogitsStore | None,
     class_weights: NDArray[np.float32],
     step: int = 0,
     total_steps: int = 1,
@@ -87,7 +88,7 @@ def make_batch(
         targets = share * targets + (1 - share) * split.targets(mixture.partners)
     soft = np.zeros_like(targets)
     if soft_targets is not None:
-        soft = soft_targets[view, indices].astype(np.float32)
+        soft = soft_targets[view, indices]
     return Batch(
         scene,
         targets,

@@ -25,6 +25,7 @@ from edgekd import losses, metrics
 from edgekd._keras import tf
 from edgekd.data import Dataset, Split
 from edgekd.errors import TrainingError
+from edgekd.logits_store import LogitsStore
 from edgekd.progress import Progress
 from edgekd.recipe import Training, Views
 from edgekd.step import (
@@ -76,7 +77,7 @@ def fit(
     work: Path,
     progress: Progress,
     title: str,
-    soft_targets: NDArray[np.float16] | None = None,
+    soft_targets: LogitsStore | None = None,
     hooks: Hooks | None = None,
     first_epoch_kept: int = 0,
     keep_initial: bool = False,
@@ -94,8 +95,8 @@ def fit(
         work: folder of the checkpoint; a finished or broken-off run that is found there is gone on with.
         progress: where the task is shown.
         title: of the task.
-        soft_targets: teacher's logits, shape ``(num_views, num_train, K)``; epoch ``e`` shows view ``e % num_views``.
-            Without them every epoch shows a view of its own.
+        soft_targets: teacher's stored logits; epoch ``e`` shows view ``e % num_views``. Without them every epoch shows
+            a view of its own.
         hooks: calls that pruning needs.
         first_epoch_kept: epochs before this one are not candidates (pruning has not reached its sparsity).
         keep_initial: the weights at the start are a candidate too.

@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 from edgekd._keras import tf
 from edgekd.recipe import Views
 
-# The teacher's answers to every view: written once, read by whatever trains the student.
-LOGITS_FILE = "logits.npy"
-
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -59,3 +59,21 @@ def tiny_data(tmp_path: Path) -> Artifact:
     folder = tmp_path / "prepared"
     folder.mkdir()
     return data.prepare(recipe.Data(path=str(tmp_path / "tiny.npz"), image_size=16, num_calibration_samples=8), folder)
+
+
+@pytest.fixture
+def stored(tmp_path: Path):
+    """Make a store of logits of shape ``(num_views, num_samples, K)``."""
+    from edgekd.logits_store import Layout, LogitsStore, collect, write_shard
+
+    def store(logits: np.ndarray) -> LogitsStore:
+        folder = tmp_path / "logits"
+        (folder / "work").mkdir(parents=True)
+        layout = Layout.cut(*logits.shape)
+        for shard in layout.shards():
+            write_shard(folder / "work", shard, logits[shard.view, shard.start : shard.stop])
+        (folder / "store").mkdir()
+        collect(folder / "work", layout, folder / "store")
+        return LogitsStore.open(folder / "store")
+
+    return store

@@ -22,7 +22,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.2, ("tasks",)),
     (1.0, ("artifact", "preprocessing", "target", "recipe", "_keras", "_litert")),
     (2.0, ("statistics", "views", "run_folder", "manifest", "onnx_export", "ensemble", "model_process")),
-    (2.0, ("losses.logits", "losses.features", "losses.contrast")),
+    (2.0, ("losses.logits", "losses.features", "losses.contrast", "logits_store")),
     (2.1, ("metrics", "latency", "losses.terms")),
     (2.2, ("losses", "claims")),
     (2.2, ("tflite.view", "tflite.edit", "data.dataset", "data.source", "data.medmnist")),

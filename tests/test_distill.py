@@ -12,13 +12,14 @@ from edgekd import _keras
 from edgekd.artifact import Artifact
 from edgekd.data import Dataset
 from edgekd.errors import ModelError
+from edgekd.logits_store import LogitsStore
 from edgekd.progress import Progress
 from edgekd.recipe import Distill, Training, Views
 from edgekd.stages.distill import beside_teacher, finetune, on_labels, on_stored_logits
 from edgekd.stages.teacher_logits import teacher_logits
 from edgekd.step import Learner, make_batch, make_optimizer, make_step
 from edgekd.training import evaluate, fit, make_predict
-from edgekd.views import LOGITS_FILE, show
+from edgekd.views import show
 
 
 def network(channels: int, name: str):
@@ -38,7 +39,7 @@ def networks():
     return network(4, "student"), network(8, "teacher")
 
 
-def steps(learner: Learner, data: Artifact, count: int = 3, soft_targets: np.ndarray | None = None) -> list[float]:
+def steps(learner: Learner, data: Artifact, count: int = 3, soft_targets: LogitsStore | None = None) -> list[float]:
     dataset, training = Dataset.open(data), Training(learning_rate=0.1, weight_decay=0.0)
     step = make_step(learner, make_optimizer(learner, training))
     batch = make_batch(dataset.train, np.arange(16), 0, Views(), 0, soft_targets, np.ones(2, np.float32))
@@ -98,15 +99,15 @@ def test_hints_train_an_adapter_beside_the_student(tiny_data: Artifact) -> None:
     assert all(not np.array_equal(old, new.get_weights()[0]) for old, new in zip(before, adapters, strict=True))
 
 
-def test_stored_and_live_logits_give_the_same_step(tiny_data: Artifact) -> None:
+def test_stored_and_live_logits_give_the_same_step(tiny_data: Artifact, stored) -> None:
     """The stored answers are half precision, so the losses agree to about three digits."""
     student, teacher = networks()
     images = np.float32(Dataset.open(tiny_data).train.images)
-    stored = teacher(images, training=False).numpy().astype(np.float16)[None]
+    answers = stored(teacher(images, training=False).numpy()[None])
     learner, _ = beside_teacher(student, teacher, Distill(mode="live"), num_train=48)
     live = steps(learner, tiny_data)
     again, _ = networks()
-    assert steps(on_stored_logits(again, Distill()), tiny_data, soft_targets=stored) == pytest.approx(live, rel=2e-3)
+    assert steps(on_stored_logits(again, Distill()), tiny_data, soft_targets=answers) == pytest.approx(live, rel=2e-3)
 
 
 MIXED = Views(max_shift=0.1, mixup_alpha=0.4, cutmix_alpha=1.0)
@@ -132,8 +133,7 @@ def test_stored_logits_are_those_of_the_very_mixture_that_the_student_sees(tiny_
     (tmp_path / "work").mkdir()
     (tmp_path / "stored").mkdir()
     options = {"num_views": 2, "seed": 3, "work": tmp_path / "work", "progress": Progress()}
-    stored = teacher_logits(tiny_data, source, MIXED, tmp_path / "stored", **options)
-    logits = np.load(stored.path / LOGITS_FILE)
+    logits = LogitsStore.open(teacher_logits(tiny_data, source, MIXED, tmp_path / "stored", **options).path)
     indices, split = np.array([1, 5, 8, 30]), Dataset.open(tiny_data).train
     for view in (0, 1):
         batch = make_batch(split, indices, view, MIXED, 3, logits, np.ones(2, np.float32))
@@ -158,10 +158,10 @@ def test_a_network_alone_learns_from_mixtures(tiny_data: Artifact, tmp_path: Pat
     assert evaluate(make_predict(model), dataset.val)["top1"] == 1.0
 
 
-def test_temperature_and_weight_follow_their_schedules(tiny_data: Artifact) -> None:
+def test_temperature_and_weight_follow_their_schedules(tiny_data: Artifact, stored) -> None:
     """At half of the training the step is that of a recipe whose constants are the means of start and end."""
     student, _ = networks()
-    stored = np.random.default_rng(0).normal(0, 2, (1, 48, 2)).astype(np.float16)
+    answers = stored(np.random.default_rng(0).normal(0, 2, (1, 48, 2)))
     moving = Distill(temperature=6.0, temperature_end=2.0, hard_loss_weight=0.9, hard_loss_weight_end=0.1)
     batch = make_batch(
         Dataset.open(tiny_data).train,
@@ -169,7 +169,7 @@ def test_temperature_and_weight_follow_their_schedules(tiny_data: Artifact) -> N
         0,
         Views(),
         0,
-        stored,
+        answers,
         np.ones(2, np.float32),
         step=2,
         total_steps=4,

@@ -166,7 +166,7 @@ def test_start_is_kept_where_nothing_improves(tiny_data: Artifact, tmp_path: Pat
         np.testing.assert_array_equal(found, expected)
 
 
-def test_soft_targets_follow_the_view(tiny_data: Artifact, tmp_path: Path) -> None:
+def test_soft_targets_follow_the_view(tiny_data: Artifact, tmp_path: Path, stored) -> None:
     """A loss that reads only the soft targets sees those of (view, sample) and no others."""
     dataset, model = Dataset.open(tiny_data), tiny_model()
     targets = np.zeros((2, 48, 2), np.float16)
@@ -175,7 +175,7 @@ def test_soft_targets_follow_the_view(tiny_data: Artifact, tmp_path: Path) -> No
         model,
         dataset,
         tmp_path / "work",
-        soft_targets=targets,
+        soft_targets=stored(targets),
         objective=lambda batch, logits: 0.0 * objective(batch, logits) + _keras.tf.reduce_mean(batch.soft_targets),
     )
     assert [row["loss"] for row in history] == [0.0, 7.0, 0.0, 7.0]

@@ -7,12 +7,11 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from edgekd import _keras, losses, tflite
 from edgekd.artifact import Artifact
 from edgekd.data import Dataset
 from edgekd.errors import ModelError
+from edgekd.logits_store import LogitsStore
 from edgekd.losses import Pair
 from edgekd.models import build_student, channels, layer_pairs, with_features
 from edgekd.progress import Progress
@@ -20,7 +19,6 @@ from edgekd.recipe import Distill
 from edgekd.step import Batch, Learner
 from edgekd.tasks import SOFTMAX
 from edgekd.training import evaluate, fit, make_predict, rank
-from edgekd.views import LOGITS_FILE
 
 logger = logging.getLogger("edgekd")
 
@@ -63,7 +61,7 @@ def distill(
     )
     head = dataset.task.head
     alone = teacher is None and logits is None
-    soft_targets = None if logits is None else np.load(logits.path / LOGITS_FILE, mmap_mode="r", allow_pickle=False)
+    soft_targets = None if logits is None else LogitsStore.open(logits.path)
     title = "student alone" if alone else "student"
     pairs: list[Pair] = []
     if teacher is not None:

@@ -11,11 +11,11 @@ from edgekd import _keras, losses
 from edgekd.artifact import Artifact
 from edgekd.data import Dataset
 from edgekd.errors import TrainingError
+from edgekd.logits_store import LogitsStore
 from edgekd.progress import Progress
 from edgekd.recipe import Distill, Prune
 from edgekd.step import Learner
 from edgekd.training import Hooks, evaluate, fit, make_predict
-from edgekd.views import LOGITS_FILE
 
 TOLERANCE = 0.01
 
@@ -92,7 +92,7 @@ def prune(
         work=work,
         progress=progress,
         title="student, pruning",
-        soft_targets=None if logits is None else np.load(logits.path / LOGITS_FILE, mmap_mode="r", allow_pickle=False),
+        soft_targets=None if logits is None else LogitsStore.open(logits.path),
         hooks=_pruning_hooks(model, tfmot),
         first_epoch_kept=-(-end_step // steps_per_epoch),
     )

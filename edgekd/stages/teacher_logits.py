@@ -10,10 +10,11 @@ from edgekd import _keras
 from edgekd._keras import tf
 from edgekd.artifact import Artifact
 from edgekd.data import Dataset
+from edgekd.logits_store import Layout, collect, finished, write_shard
 from edgekd.models import open_teacher
 from edgekd.progress import Progress
 from edgekd.recipe import Views
-from edgekd.views import LOGITS_FILE, set_scene, show
+from edgekd.views import set_scene, show
 
 BATCH_SIZE = 256
 
@@ -31,8 +32,11 @@ def teacher_logits(
 ) -> Artifact:
     """Run the teacher once over ``num_views`` views of every training image.
 
-    Writes ``logits.npy``: float16, shape ``(num_views, num_train, K)``. A view that a killed run had finished is taken
-    from ``work``.
+    Leaves a :class:`~edgekd.logits_store.LogitsStore` of shape ``(num_views, num_train, K)``. A shard that a killed
+    run had finished is taken from ``work``.
+
+    Raises:
+        ModelError: the teacher has other classes, or gives a logit that half precision cannot hold.
     """
     dataset = Dataset.open(data)
     _keras.reset(seed)
@@ -41,27 +45,22 @@ def teacher_logits(
 
     rendered = tf.function(show, reduce_retracing=True)
 
-    shards = []
+    layout = Layout.cut(num_views, len(images), dataset.num_classes)
     with (
         open_teacher(teacher.path) as answers,
         progress.task("teacher's logits", num_views * len(images)) as task,
     ):
-        for view in range(num_views):
-            shard = work / f"view_{view:04d}.npy"
-            if not shard.exists():
-                parts = []
-                for start in range(0, len(images), BATCH_SIZE):
-                    chosen = samples[start : start + BATCH_SIZE]
-                    scene, _ = set_scene(config, seed, images, chosen, view)
-                    pixels = rendered(tf.nest.map_structure(tf.constant, scene)).numpy()
-                    parts.append(answers.predict(pixels, "train", chosen))
-                    task.advance(len(chosen))
-                temporary = shard.with_suffix(".tmp")
-                with temporary.open("wb") as file:
-                    np.save(file, np.concatenate(parts).astype(np.float16))
-                temporary.replace(shard)
-            else:
-                task.skip(len(images))
-            shards.append(np.load(shard, allow_pickle=False))
-    np.save(out_dir / LOGITS_FILE, np.stack(shards))
+        for shard in layout.shards():
+            if finished(work, shard):
+                task.skip(shard.stop - shard.start)
+                continue
+            parts = []
+            for start in range(shard.start, shard.stop, BATCH_SIZE):
+                chosen = samples[start : min(start + BATCH_SIZE, shard.stop)]
+                scene, _ = set_scene(config, seed, images, chosen, shard.view)
+                pixels = rendered(tf.nest.map_structure(tf.constant, scene)).numpy()
+                parts.append(answers.predict(pixels, "train", chosen))
+                task.advance(len(chosen))
+            write_shard(work, shard, np.concatenate(parts))
+    collect(work, layout, out_dir)
     return Artifact.seal(out_dir, {"num_views": num_views, "num_train": len(images)})
