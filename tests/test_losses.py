@@ -219,6 +219,21 @@ def test_kd_standardized_against_numpy() -> None:
     assert found == pytest.approx(expected, rel=1e-6)
 
 
+def test_kd_standardized_has_a_bounded_gradient_where_classes_are_equal() -> None:
+    """By hand: student (d, -d) near d = 0 gives (10 d, -10 d); its part of the loss is log(1 + e^(-20 d)) + const.
+
+    With T = 1 and the teacher at (1, -1), p = sigmoid(2): d/dd = 20 (sigmoid(20 d) - p), half of it for each logit.
+    """
+    teacher = tf.constant([[3.0, -3.0]], tf.float64)
+    for apart in (0.0, 1e-9, 0.05):
+        student = tf.constant([[apart, -apart]], tf.float64)
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            loss = losses.kd_standardized(teacher, student, 1.0)
+        slope = 10 * (1 / (1 + math.exp(-20 * apart)) - 1 / (1 + math.exp(-2)))
+        np.testing.assert_allclose(tape.gradient(loss, student), [[slope, -slope]], rtol=1e-9)
+
+
 def test_dkd_by_hand() -> None:
     # T = 1, label 0. Teacher (1/2, 1/4, 1/4), student (1/4, 1/4, 1/2).
     # TCKD: (1/2, 1/2) against (1/4, 3/4); NCKD: (1/2, 1/2) against (1/3, 2/3).

@@ -14,6 +14,7 @@ from edgekd._keras import tf
 Tensor = Any  # tf.Tensor carries no useful static type
 
 _EPSILON = 1e-7
+_LEAST_DEVIATION = 0.1
 # Low enough that a masked class has no probability, and far from where float32 overflows.
 _MASKED = -1e9
 
@@ -98,6 +99,9 @@ def kd_standardized(teacher_logits: Tensor, student_logits: Tensor, temperature:
 
     The student has to match the shape of the teacher's logits and not their range. With two classes every standardized
     pair is (1, -1) or (-1, 1): what is left is the class that the teacher names, and no confidence.
+
+    The deviation counts as 0.1 where it is smaller. Between two classes the quotient jumps from -1 to 1 where the
+    logits are equal, and without that floor its gradient there has no bound: trainings end in NaN.
     """
     teacher = _standardized(_constant(teacher_logits, student_logits))
     return kd(teacher, _standardized(student_logits), temperature)
@@ -160,8 +164,8 @@ def _divergence(log_teacher: Tensor, log_student: Tensor) -> Tensor:
 
 def _standardized(logits: Tensor) -> Tensor:
     centred = logits - tf.reduce_mean(logits, axis=-1, keepdims=True)
-    # The root of zero has no gradient, so the small number stands inside.
-    return centred * tf.math.rsqrt(tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True) + _EPSILON)
+    variance = tf.reduce_mean(tf.square(centred), axis=-1, keepdims=True)
+    return centred * tf.math.rsqrt(tf.maximum(variance, _LEAST_DEVIATION**2))
 
 
 def _target_or_not(logits: Tensor, target: Tensor) -> Tensor:
