@@ -141,12 +141,9 @@ class TeacherFile:
     )
 
 
-TEACHER_SUFFIXES = (".h5", ".hdf5", ".keras", ".onnx", ".tflite", ".npz")
-
-
 def is_teacher_file(model: Any) -> bool:
-    """Whether ``teacher.model`` is a path, and no name: it has a slash, or one of the endings of model files."""
-    return isinstance(model, str) and ("/" in model or "\\" in model or model.endswith(TEACHER_SUFFIXES))
+    """Whether ``teacher.model`` is a path, and no name: it has a slash or a dot."""
+    return isinstance(model, str) and any(mark in model for mark in "/\\.")
 
 
 @dataclass(frozen=True)

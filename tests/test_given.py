@@ -452,6 +452,9 @@ def test_a_wrong_range_is_told(tiny_data: Artifact, tmp_path: Path) -> None:
         f'teacher "halves.onnx": top-1 on val is {top1:.3f} with teacher.file.range = [0.0, 255.0], and would be 1.000 '
         "with [0.0, 1.0]; is that what it was trained on?"
     ]
+    assert top1 <= 0.5  # no better than one class, so that without leave it is refused, with the same hint
+    with pytest.raises(ModelError, match=r"no better than always naming .* would be 1\.000 with \[0\.0, 1\.0\]"):
+        take(tiny_data, path, tmp_path / "refused", file=TeacherFile(range=(0.0, 255.0)))
 
 
 @pytest.mark.parametrize(
@@ -519,7 +522,7 @@ def table(**teacher: Any) -> dict[str, Any]:
 
 
 def test_paths_are_told_from_names() -> None:
-    files = ("a.onnx", "models/a", "a.h5", "a.keras", "./a.npz", "a.tflite")
+    files = ("a.onnx", "a.onx", "models/a", "models\\a", "a.h5", "a.keras", "./a.npz", "a.tflite")
     assert [Teacher(model=name).is_file for name in files] == [True] * len(files)
     assert not any(Teacher(model=name).is_file for name in ("resnet50", "ensemble", "efficientnet_v2_b0"))
 

@@ -219,7 +219,7 @@ def _look(dataset: Dataset, facts: Mapping[str, Any], title: str, config: Teache
         for name, split in splits.items()
     }
     if not config.accept_weak:
-        _refuse_ignorant(figures["val"], dataset.val.labels, task, title)
+        _refuse_ignorant(figures["val"], dataset.val.labels, task, title, facts["warnings"])
     if "answers" in facts:
         np.savez(out_dir / ANSWERS_FILE, allow_pickle=False, **probs)
     return Artifact.seal(out_dir, {**facts, **figures, "summary": _summary(facts["given"], task, **figures)})
@@ -236,7 +236,9 @@ def _refuse_constant(logits: Logits, title: str) -> None:
             raise ModelError(f"{title} gives the same answer to every image of {name}; {_LOOK_AT}")
 
 
-def _refuse_ignorant(val: Mapping[str, float], labels: NDArray[np.int64], task: Task, title: str) -> None:
+def _refuse_ignorant(
+    val: Mapping[str, float], labels: NDArray[np.int64], task: Task, title: str, hints: Sequence[str]
+) -> None:
     """Of rare labels, naming none is hard to beat in accuracy: there it is the ranking that tells."""
     largest = 0.5 if task.several else np.bincount(labels).max() / len(labels)
     if task.several:
@@ -247,6 +249,7 @@ def _refuse_ignorant(val: Mapping[str, float], labels: NDArray[np.int64], task: 
     if measured <= largest:
         raise ModelError(
             f"{title}: {what}; {_LOOK_AT}. Where the teacher is meant to be so, set teacher.file.accept_weak = true"
+            + "".join(f". {hint}" for hint in hints)
         )
 
 
