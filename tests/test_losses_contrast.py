@@ -18,7 +18,7 @@ from edgekd.losses.contrast import Contrast
 from edgekd.progress import Progress
 from edgekd.recipe import Distill, Training, Views
 from edgekd.stages.distill import beside_teacher
-from edgekd.step import Learner
+from edgekd.step import Learner, make_batch, make_optimizer, make_step
 from edgekd.training import Hooks, fit
 
 RANDOM = np.random.default_rng(8)
@@ -179,6 +179,51 @@ def network(channels: int, name: str):
     x = layers.ReLU(name="relu")(layers.Conv2D(channels, 3, strides=4, name="conv")(x))
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return _keras.tf_keras.Model(pixels, layers.Dense(2, name="logits")(x), name=name)
+
+
+def test_it_teaches_which_image_it_is() -> None:
+    """Both see the same numbers mixed in their own ways: an image's two embeddings come to find each other among 20."""
+    draw = np.random.default_rng(2)
+    seen = draw.normal(size=(20, 12)).astype(np.float32)
+    student, teacher = (tf.constant(seen @ draw.normal(size=(12, width)).astype(np.float32)) for width in (14, 16))
+    _keras.reset(0)
+    layer = Contrast(14, 16, num_train=20, num_negatives=20, seed=0)
+    optimizer = _keras.tf_keras.optimizers.legacy.SGD(0.05)
+
+    def found() -> float:
+        ours, theirs = (
+            unit(projection(rows).numpy())
+            for projection, rows in zip(layer.projections, (student, teacher), strict=True)
+        )
+        return float(np.mean(np.argmax(ours @ theirs.T, axis=1) == np.arange(20)))
+
+    before = found()
+    for step in range(50):
+        with tf.GradientTape() as tape:
+            loss = layer(student, teacher, tf.range(20), tf.constant(step, tf.int64))
+        gradients = tape.gradient(loss, layer.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, layer.trainable_variables, strict=True))
+    assert before <= 0.2  # chance is 1 in 20
+    assert found() >= 0.9
+
+
+def test_a_live_teacher_is_not_touched(tiny_data: Artifact) -> None:
+    _keras.reset(0)
+    student, teacher = network(4, "student"), network(6, "teacher")
+    learner, pairs = beside_teacher(student, teacher, Distill(mode="live", loss={"crd": 1.0}), num_train=48)
+    assert [(pair.student, pair.teacher) for pair in pairs] == [("relu", "relu")]
+    before = [[array.copy() for array in part.get_weights()] for part in (student, teacher, *learner.companions)]
+    step = make_step(learner, make_optimizer(learner, Training(learning_rate=0.1)))
+    step(0.1, make_batch(Dataset.open(tiny_data).train, np.arange(16), 0, Views(), 0, None, np.ones(2, np.float32)))
+    after = [part.get_weights() for part in (student, teacher, *learner.companions)]
+    same = [[np.array_equal(a, b) for a, b in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)]
+    assert not all(same[0])
+    assert all(same[1])
+    # Both projections with their biases learn, both banks remember, the constants are set.
+    assert same[2] == [False] * 7
+    bank = after[2][4]
+    np.testing.assert_array_equal(bank[16:], before[2][4][16:])
+    np.testing.assert_allclose(np.linalg.norm(bank[:16], axis=1), 1, rtol=1e-5)
 
 
 class Killed(Exception):

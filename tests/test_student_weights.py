@@ -172,11 +172,14 @@ def test_no_published_weights_is_an_error_that_names_those_there_are(name: str, 
     assert "; mobilenet_v2 0.35, 0.5, 0.75, 1, 1.3, 1.4; mobilenet_v3_small 1. " in str(caught.value)
 
 
-def test_published_weights_come_from_keras(monkeypatch: pytest.MonkeyPatch, files: dict[str, Path]) -> None:
+def test_published_weights_come_from_keras(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], files: dict[str, Path]
+) -> None:
     make, asked = tf_keras.applications.MobileNet, []
 
     def download(**options: Any) -> Any:
         if options["weights"] == "imagenet":
+            print("Downloading data from")
             asked.append(options["alpha"])
             options["weights"] = str(files["mobilenet_v1"])
         return make(**options)
@@ -184,6 +187,7 @@ def test_published_weights_come_from_keras(monkeypatch: pytest.MonkeyPatch, file
     monkeypatch.setattr(tf_keras.applications, "MobileNet", download)
     model = student("mobilenet_v1", "imagenet")
     assert asked == [0.25]
+    assert capsys.readouterr() == ("", "Downloading data from\n")  # results alone go to stdout
     from_file = student("mobilenet_v1", str(files["mobilenet_v1"]))
     np.testing.assert_array_equal(at(model, "pool", pixels()), at(from_file, "pool", pixels()))
 

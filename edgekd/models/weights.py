@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,8 @@ def load_weights(fill: Callable[[], object], *, key: str, weights: str, remedy: 
         ModelError: a failed download, a file that holds no weights or those of another network.
     """
     try:
-        fill()
+        with contextlib.redirect_stdout(sys.stderr):  # Keras announces its downloads on stdout, where results go
+            fill()
     except Exception as error:  # downloads and HDF5 files fail in many ways of their own
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(f'{key} = "{weights}": {remedy} ({reason})') from error
