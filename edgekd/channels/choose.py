@@ -7,7 +7,6 @@ Kernels work on several channels at a time. A group therefore keeps all of its c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,10 +113,11 @@ def by_curves(
     multiple: int = MULTIPLE,
     minimum: int = MULTIPLE,
 ) -> Plan:
-    """Choose each group's count so that a sensitivity analysis predicts the least loss within the budget.
+    """Choose each group's count by a sensitivity analysis, so that little loss is predicted within the budget.
 
-    The predicted loss is the sum over groups of the loss measured with that group alone reduced, which is interpolated
-    between measurements. Removed first is what costs the least loss per multiply-accumulate saved.
+    Predicted is the sum over groups of what the loss rises by with that group alone reduced, interpolated between
+    measurements. Removed first is what costs the least loss per multiply-accumulate saved; of what is gone, what the
+    budget has room for comes back.
 
     Args:
         structure: the model.
@@ -155,58 +155,73 @@ def _scores_of(group: Group, scores: Scores) -> NDArray[np.float64]:
     return found
 
 
-@dataclass(frozen=True)
-class _Move:
-    """A group goes to another count; ``harm`` is what the prediction says of that count."""
-
-    group: int
-    count: int
-    harm: float
-
-
 def _descend(
     structure: Structure, harms: Mapping[str, Mapping[int, float]], keep_macs: float, *, per_mac: bool
 ) -> dict[str, int]:
-    """Go down, always to the count that does least harm for what it saves, until the multiply-accumulates hold.
+    """Go down, each time in the group where that does least harm for what it saves, until the budget holds.
 
-    Looking at all lower counts of a group, and not the next alone, follows the lower convex hull of its harms.
+    Args:
+        structure: the model.
+        harms: for each group what is predicted for each count that it may have, all of its channels included.
+        keep_macs: the budget, a fraction.
+        per_mac: harm is weighed against multiply-accumulates saved, not against channels removed.
+
+    Returns:
+        The counts of the groups that lose channels.
     """
     if not 0 < keep_macs <= 1:
         raise RecipeError(f"keep_macs = {keep_macs:g}; allowed: 0 < keep_macs <= 1")
-    names = list(structure.groups)
-    macs_of = table(structure)
-    sizes = np.array([len(group) for group in structure.groups.values()])
-    moves = [_Move(names.index(name), count, harm) for name, row in harms.items() for count, harm in row.items()]
-    budget = keep_macs * macs_of(sizes)
-    smallest = sizes.copy()
-    for move in moves:
-        smallest[move.group] = min(smallest[move.group], move.count)
-    if macs_of(smallest) > budget:
+    macs_of, index = table(structure), {name: place for place, name in enumerate(structure.groups)}
+    paths = {index[name]: _hull(row) for name, row in harms.items()}
+    at = dict.fromkeys(paths, 0)
+    now = np.array([len(group) for group in structure.groups.values()])
+    whole, smallest = macs_of(now), now.copy()
+    for group, path in paths.items():
+        smallest[group] = path[-1][0]
+    if macs_of(smallest) > keep_macs * whole:
         raise RecipeError(
             f"keep_macs = {keep_macs:g} cannot be reached: with the fewest channels allowed in each group, "
-            f"{macs_of(smallest) / macs_of(sizes):.3f} of the multiply-accumulates remain; "
+            f"{macs_of(smallest) / whole:.3f} of the multiply-accumulates remain; "
             "raise keep_macs or protect fewer layers"
         )
-    harm = {move.group: move.harm for move in moves if move.count == sizes[move.group]}
-    now = sizes.copy()
-    while macs_of(now) > budget:
-        down = [move for move in moves if move.count < now[move.group]]
-        saved = macs_of(now) - macs_of(_after(now, down))
-        spent = np.array([move.harm - harm[move.group] for move in down])
-        given_up = saved if per_mac else np.array([now[move.group] - move.count for move in down])
-        best = down[int(np.argmin(np.where(saved > 0, spent / np.maximum(given_up, 1), np.inf)))]
-        now[best.group], harm[best.group] = best.count, best.harm
+
+    def neighbours(step: int) -> tuple[list[int], NDArray[np.float64], NDArray[np.int64]]:
+        """Groups that can go a step, the harm that it does, and the (groups, candidates) counts after it."""
+        groups = [group for group in paths if 0 <= at[group] + step < len(paths[group])]
+        after = np.tile(now[:, np.newaxis], len(groups))
+        after[groups, range(len(groups))] = [paths[group][at[group] + step][0] for group in groups]
+        harm = [paths[group][at[group] + step][1] - paths[group][at[group]][1] for group in groups]
+        return groups, np.array(harm), after
+
+    while macs_of(now) > keep_macs * whole:
+        groups, harm, after = neighbours(1)
+        saved = macs_of(now) - macs_of(after)
+        weight = saved if per_mac else now.sum() - after.sum(axis=0)
+        best = int(np.argmin(np.where(saved > 0, harm / np.maximum(weight, 1), np.inf)))
+        at[groups[best]] += 1
+        now = after[:, best]
     while True:
-        up = [move for move in moves if move.count > now[move.group] and move.harm < harm[move.group]]
-        fits = [move for move, macs in zip(up, macs_of(_after(now, up)), strict=True) if macs <= budget]
-        if not fits:
-            return {name: int(now[index]) for index, name in enumerate(names) if now[index] < sizes[index]}
-        best = max(fits, key=lambda move: harm[move.group] - move.harm)
-        now[best.group], harm[best.group] = best.count, best.harm
+        groups, harm, after = neighbours(-1)
+        gain = np.where(macs_of(after) <= keep_macs * whole, -harm, 0)
+        if not groups or gain.max() <= 0:
+            return {name: int(now[place]) for name, place in index.items() if at.get(place, 0)}
+        best = int(np.argmax(gain))
+        at[groups[best]] -= 1
+        now = after[:, best]
 
 
-def _after(now: NDArray[np.int64], moves: Sequence[_Move]) -> NDArray[np.int64]:
-    """(groups, moves) counts after each of the moves alone."""
-    after = np.tile(now[:, np.newaxis], len(moves))
-    after[[move.group for move in moves], range(len(moves))] = [move.count for move in moves]
-    return after
+def _hull(harms: Mapping[int, float]) -> list[tuple[int, float]]:
+    """The lower convex hull of harm over channels removed, from all channels down; a group goes along it.
+
+    Where a large step is cheaper for each channel than the small step before it, the small one is left out.
+    """
+
+    def slope(start: tuple[int, float], end: tuple[int, float]) -> float:
+        return (end[1] - start[1]) / (start[0] - end[0])
+
+    path: list[tuple[int, float]] = []
+    for point in sorted(harms.items(), reverse=True):
+        while len(path) > 1 and slope(path[-2], path[-1]) > slope(path[-1], point):
+            path.pop()
+        path.append(point)
+    return path

@@ -88,7 +88,7 @@ def taylor(structure: Structure, batches: Iterable[Any], loss: Callable[[Any], A
         change = {group.name: np.zeros(len(group)) for group in structure.prunable}
         for (group, layer, weight), gradient in zip(terms, _gradients(batch, loss, variables), strict=True):
             if gradient is not None:
-                product = np.asarray(weight.variable, np.float64) * gradient
+                product = weight.variable.numpy().astype(np.float64) * gradient.numpy()
                 change[group.name] += _per_channel(structure, group, layer, weight, product)
         batch_scores.append(change)
     if not batch_scores:
@@ -137,7 +137,7 @@ def _per_channel(
 
 def _magnitude(structure: Structure, group: Group, layer: str, weight: Weight) -> NDArray[np.float64]:
     """(n,) mean absolute value of a weight for each channel of the group."""
-    values = np.abs(weight.variable)
+    values = np.abs(weight.variable.numpy())
     return _per_channel(structure, group, layer, weight, values) / _per_channel(
         structure, group, layer, weight, np.ones_like(values)
     )

@@ -47,7 +47,7 @@ class Node:
 
 
 def read(model: Any) -> dict[str, Node]:
-    """Return the layers by name, each after all that it reads.
+    """Return the layers by name, in the model's order: each after all that it reads.
 
     Raises:
         ModelError: not a functional model; a layer that is used twice, is a model itself, is not Keras's own, or is
@@ -58,8 +58,10 @@ def read(model: Any) -> dict[str, Node]:
             f'model "{model.name}" is not a functional one, and its layers cannot be followed; build it with '
             "tf_keras.Model(inputs, outputs)"
         )
-    depths = model._nodes_by_depth
-    calls = [call for depth in sorted(depths, reverse=True) for call in depths[depth]]
+    # A sequential model does not list its input, which comes before all others.
+    place = {layer.name: index for index, layer in enumerate(model.layers)}
+    calls = [call for row in model._nodes_by_depth.values() for call in row]
+    calls.sort(key=lambda call: place.get(call.layer.name, -1))
     for name, count in Counter(call.layer.name for call in calls).items():
         if count > 1:
             raise ModelError(

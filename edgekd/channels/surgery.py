@@ -31,7 +31,7 @@ def remove(structure: Structure, plan: Plan) -> Any:
     for name, node in structure.nodes.items():
         values = []
         for weight in weights(node.layer):
-            value = np.array(weight.variable)
+            value = weight.variable.numpy()
             for axis, role in weight.axes.items():
                 value = np.compress(kept[structure.along(name, role)], value, axis)
             values.append(value)
@@ -64,14 +64,14 @@ def zeroed_weights(structure: Structure, plan: Plan) -> list[NDArray[np.generic]
     """The original model's weights with all that writes the plan's channels at zero, for its ``set_weights``.
 
     At zero are the kernel and bias of each layer that makes such a channel, its depthwise kernels, and all numbers by
-    which it is normalized; what reads it is left alone. So many plans can be tried on one model without building
-    another: ``structure.model.get_weights()`` restores it.
+    which it is normalized; what reads it is left alone. The other numbers are the model's as it is now. So many plans
+    can be tried on one model without building another, its own weights being set again before the next.
 
     Raises:
         ModelError: a plan that does not fit the model.
     """
     kept = plan.kept(structure)
-    found = {id(variable): np.array(variable) for variable in structure.model.weights}
+    found = {id(variable): variable.numpy() for variable in structure.model.weights}
     for name, node in structure.nodes.items():
         for weight in weights(node.layer):
             for axis, role in weight.written.items():

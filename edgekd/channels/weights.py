@@ -46,6 +46,8 @@ def weights(layer: Any) -> list[Weight]:
     known = _ROLES.get(type(layer).__name__, {})
     if type(layer).__name__ == "PReLU" and layer.alpha.shape[-1] != layer.output.shape[-1]:
         known = {}  # shared by all channels
+    if getattr(layer, "groups", 1) > 1:
+        known = known | {"kernel": "o"}  # what it reads stays, and lies along two axes at once
     attributes = {id(getattr(layer, attribute)): attribute for attribute in known}
     found = []
     for variable in layer.weights:
