@@ -148,6 +148,12 @@ def _groups(
     column = {name: index for index, name in enumerate(names)}
     np.add.at(made, (unit_of, np.array([column[writer] for writer in writers])), 1)
     _, first, kinds = np.unique(made, axis=0, return_index=True, return_inverse=True)
+    written = {
+        layer: set(kinds[units[layer]])
+        for layer, node in nodes.items()
+        if any(weight.written for weight in weights(node.layer))
+    }
+    read = {layer: set(kinds[units[node.inputs[0]]]) for layer, node in nodes.items() if node.kind in MIXING}
     groups: dict[str, Group] = {}
     for kind in np.argsort(first):
         members = np.flatnonzero(kinds == kind)
@@ -158,16 +164,8 @@ def _groups(
             name = f"{maker}#{number}"
         groups[name] = Group(
             name,
-            tuple(
-                layer
-                for layer, node in nodes.items()
-                if any(weight.written for weight in weights(node.layer)) and np.isin(units[layer], members).any()
-            ),
-            tuple(
-                layer
-                for layer, node in nodes.items()
-                if node.kind in MIXING and np.isin(units[node.inputs[0]], members).any()
-            ),
+            tuple(layer for layer, found in written.items() if kind in found),
+            tuple(layer for layer, found in read.items() if kind in found),
             members,
             next((reasons[int(unit)] for unit in members if int(unit) in reasons), ""),
         )
