@@ -10,7 +10,7 @@ from typing import Any
 import channel_models
 import numpy as np
 import pytest
-from channel_models import SIDE, calibrated, images, randomized
+from channel_models import calibrated, images, randomized
 from numpy.typing import NDArray
 from tflite_models import smooth_images
 
@@ -253,11 +253,12 @@ def test_third_party_network_to_int8(shared_data: Path) -> None:
 
 
 def test_seconds_for_mobilenet_v2() -> None:
+    """Processor time, as the machine may be busy with other things."""
     model = student("mobilenet_v2", 1.0)
-    start = time.monotonic()
+    start = time.process_time()
     structure = channels.follow(model)
     channels.remove(structure, channels.by_scores(structure, channels.l1(structure), keep_macs=0.5))
-    assert time.monotonic() - start < 60  # 5 s on an idle machine; the machine of a test may be busy
+    assert time.process_time() - start < 15
 
 
 def test_a_layer_that_cannot_be_made_again() -> None:
@@ -269,7 +270,3 @@ def test_a_layer_that_cannot_be_made_again() -> None:
     structure = channels.follow(channel_models.head(x, made))
     with pytest.raises(ModelError, match=r'^layer "mine" \(Activation\) cannot be made from its settings: '):
         channels.remove(structure, channels.Plan({"a": (0,)}))
-
-
-def test_side_of_the_hand_made_images() -> None:
-    assert channel_models.image().shape == (None, SIDE, SIDE, 3)
