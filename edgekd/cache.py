@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.artifact import Artifact, canonical_json, digest_folder, read_json, sha256_file, write_json
-from edgekd.errors import writing_to
+from edgekd.errors import OutputError, writing_to
 
 logger = logging.getLogger("edgekd")
 
@@ -85,6 +85,12 @@ class Cache:
             with writing_to(self.root, _REMEDY):
                 make(temporary, work)
                 artifact = self._publish(key, temporary)
+        except OutputError:
+            # Another process that made the same was first, and took the work folder away with it.
+            found = self._read(name, key)
+            if found is None:
+                raise
+            return found, StageRecord(name, key, True, time.monotonic() - started)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)

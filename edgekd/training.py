@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import time
+import uuid
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -215,7 +216,7 @@ def _save(path: Path, learner: Learner, optimizer: Any, state: _State) -> None:
     }
     facts = {"step": state.step, "loss_sum": state.loss_sum, "best": state.best, "history": state.history}
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")  # another process may train the same
     with temporary.open("wb") as file:
         np.savez(file, state=np.frombuffer(json.dumps(facts).encode(), np.uint8), **arrays)
         file.flush()

@@ -33,6 +33,17 @@ def test_made_once_and_then_taken_from_the_store(tmp_path: Path) -> None:
     assert cache.has("stage", {"x": 1})
 
 
+def test_another_process_that_was_first_is_believed(tmp_path: Path) -> None:
+    def overtaken(out_dir: Path, work: Path) -> Artifact:
+        Cache(tmp_path).run("stage", maker([], "theirs"), {})  # finishes, and removes the work folder
+        (work / "checkpoint.npz").write_text("mine")
+        raise AssertionError("the work folder is still there")
+
+    artifact, record = Cache(tmp_path).run("stage", overtaken, {})
+    assert (artifact.facts["content"], record.cached) == ("theirs", True)
+    assert [path.name for path in (tmp_path / "work").iterdir()] == []
+
+
 @pytest.mark.parametrize("other", [("stage", {"x": 2}), ("other", {"x": 1}), ("stage", {"x": 1, "y": 0})])
 def test_every_ingredient_makes_another_key(other: tuple[str, dict[str, int]], tmp_path: Path) -> None:
     cache, calls = Cache(tmp_path), []
