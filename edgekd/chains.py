@@ -86,8 +86,8 @@ def run_chains(chains: Sequence[Chain], cache_root: Path, *, jobs: int, finished
                 logger.warning(f"{child.chain.title} failed: {answer['error']}")
             else:
                 num_done += 1
+                finished(child.chain, answer["seconds"])  # noted before it is said to be done
                 logger.info(f"{child.chain.title}: done, {num_done} of {len(chains)}")
-                finished(child.chain, answer["seconds"])
     finally:
         _end(running)
     if failures:
