@@ -278,7 +278,7 @@ class _Builder(StageRunner):
 
     def student(self, images: Artifact) -> tuple[Artifact, list[str]]:
         """From the teacher to the trained student, and what was done to it."""
-        from edgekd.stages.prune import prune
+        from edgekd.stages.prune_weights import prune_weights
         from edgekd.stages.teacher_logits import teacher_logits
 
         r, d = self.recipe, self.recipe.distill
@@ -302,7 +302,7 @@ class _Builder(StageRunner):
             return made, steps
         # Where the student once started is told by its weights.
         went_on = dataclasses.replace(d, weights="none")
-        pruned = self.trained("prune", prune, images, logits, made, config=r.prune, distillation=went_on)
+        pruned = self.trained("prune", prune_weights, images, logits, made, config=r.prune, distillation=went_on)
         return pruned, [*steps, "pruned"]
 
     def student_of(self, config: Distill, *inputs: Artifact | None, stage: str = "distill") -> Artifact:
