@@ -256,7 +256,7 @@ class _Builder(StageRunner):
 
         r = self.recipe
         _keras.set_determinism(r.num_threads)
-        if r.distill.weights != "none" or keys.plugins(r.distill):
+        if r.distill.weights != "none" or keys.plugins(r.distill) or r.prune.method == "channel":
             _check_fit(r)
 
         source = {"source": self.fingerprint}
@@ -278,7 +278,8 @@ class _Builder(StageRunner):
 
     def student(self, images: Artifact) -> tuple[Artifact, list[str]]:
         """From the teacher to the trained student, and what was done to it."""
-        from edgekd.stages.prune import prune
+        from edgekd.stages.prune_channels import prune_channels
+        from edgekd.stages.prune_weights import prune_weights
         from edgekd.stages.teacher_logits import teacher_logits
 
         r, d = self.recipe, self.recipe.distill
@@ -302,8 +303,10 @@ class _Builder(StageRunner):
             return made, steps
         # Where the student once started is told by its weights.
         went_on = dataclasses.replace(d, weights="none")
+        methods = {"weight": (prune_weights, "pruned"), "channel": (prune_channels, "channel_pruned")}
+        prune, step = methods[r.prune.method]
         pruned = self.trained("prune", prune, images, logits, made, config=r.prune, distillation=went_on)
-        return pruned, [*steps, "pruned"]
+        return pruned, [*steps, step]
 
     def student_of(self, config: Distill, *inputs: Artifact | None, stage: str = "distill") -> Artifact:
         """Train a student, with or without what a teacher knows."""
@@ -381,6 +384,7 @@ class _Builder(StageRunner):
             models=self.models,
             verification=verified,
             benchmark=measured,
+            pruned=self.artifacts.get("prune"),
             stages=[asdict(record) for record in self.records],
             out_dir=self.folder.staging,
         )
@@ -396,15 +400,21 @@ class _Builder(StageRunner):
 
 
 def _check_fit(resolved: Recipe) -> None:
-    """Raise where a student cannot be built, or its weights do not fit, before hours of training end at it."""
+    """Raise before hours of training where a student cannot be built or pruned, or its weights do not fit."""
+    from edgekd.stages import prune_channels
+
     d = resolved.distill
-    build_student(
+    # Layers without a name of their own get the names that they will have in the stage.
+    _keras.reset(resolved.seed)
+    student = build_student(
         d.student,
         image_size=resolved.data.image_size,
         num_classes=2,
         width_multiplier=d.width_multiplier,
         weights=d.weights,
     )
+    if resolved.prune.method == "channel":
+        prune_channels.check(student, resolved.prune)
 
 
 def _run_name(network: str) -> str:

@@ -276,15 +276,41 @@ class Distill:
 
 @dataclass(frozen=True)
 class Prune:
-    """Magnitude pruning with the distillation loss kept (Zhu and Gupta 2017)."""
+    """Pruning with the distillation loss kept: of single weights (Zhu and Gupta 2017), or of whole channels."""
 
-    method: str = option("none", "none, or weight: single weights become zero", choices=("none", "weight"))
-    initial_sparsity: float = option(0.0, "fraction of zeros at the first pruning step", minimum=0, below=1)
-    final_sparsity: float = option(0.5, "fraction of zeros at the end", minimum=0, below=1)
-    end_fraction: float = option(
-        0.6, "share of the steps after which the final sparsity is reached; the rest heals", above=0, maximum=1
+    method: str = option(
+        "none",
+        "none; weight: single weights become zero; channel: whole channels go, and a smaller and faster model remains",
+        choices=("none", "weight", "channel"),
     )
-    frequency: int = option(20, "steps between two updates of the masks", minimum=1)
+    initial_sparsity: float = option(0.0, "weight: fraction of zeros at the first pruning step", minimum=0, below=1)
+    final_sparsity: float = option(0.5, "weight: fraction of zeros at the end", minimum=0, below=1)
+    end_fraction: float = option(
+        0.6, "weight: share of the steps after which the final sparsity is reached; the rest heals", above=0, maximum=1
+    )
+    frequency: int = option(20, "weight: steps between two updates of the masks", minimum=1)
+    keep_macs: float = option(
+        0.5, "channel: fraction of the student's multiply-accumulates that may stay", above=0, maximum=1
+    )
+    criterion: str = option(
+        "taylor",
+        "channel: what a channel is worth: l1 (size of its weights), bn_scale (its factor in batch normalization), "
+        "taylor (what the distillation loss on training views would change by without it)",
+        choices=("l1", "bn_scale", "taylor"),
+    )
+    rounds: int = option(
+        1,
+        "channel: removals, with training after each; 1: all at once. training.epochs are shared out, most of them to "
+        "the last round, and the learning rate runs its course in each",
+        minimum=1,
+        maximum=1000,
+    )
+    channel_multiple: int = option(
+        8, "channel: layers keep all channels or a multiple of this; kernels like 8", minimum=1, maximum=1024
+    )
+    protected_layers: tuple[str, ...] = option(
+        (), "channel: names of layers that keep all their channels (and so do layers that are added to them)"
+    )
     training: Training = field(default_factory=lambda: Training(learning_rate=0.01, warmup_epochs=0.0))
 
 
@@ -476,6 +502,9 @@ def sized_to(recipe: Recipe, *, num_train: int, median_side: int, num_threads: i
         num_train: training images.
         median_side: median over the images of the shorter side, in pixels.
         num_threads: threads to use where the recipe says 0.
+
+    Raises:
+        RecipeError: more rounds of channel pruning than the epochs are enough for.
     """
     side = next((side for side in _AUTO_SIDES if side >= 0.75 * median_side), _AUTO_SIDES[-1])
     data = dataclasses.replace(recipe.data, image_size=recipe.data.image_size or side)
@@ -488,13 +517,19 @@ def sized_to(recipe: Recipe, *, num_train: int, median_side: int, num_threads: i
         members = {name: sized_teacher(member) for name, member in teacher.members.items()}
         return dataclasses.replace(teacher, training=sized(teacher.training, "teacher"), members=members)
 
+    prune = dataclasses.replace(recipe.prune, training=sized(recipe.prune.training, "prune"))
+    if prune.method == "channel" and 1 < prune.rounds >= prune.training.epochs:
+        raise RecipeError(
+            f"prune.rounds = {prune.rounds}: below prune.training.epochs, {prune.training.epochs}, so that each round "
+            "has an epoch and the last has more"
+        )
     return dataclasses.replace(
         recipe,
         num_threads=recipe.num_threads or num_threads,
         data=data,
         teacher=sized_teacher(recipe.teacher),
         distill=dataclasses.replace(recipe.distill, training=sized(recipe.distill.training, "distill")),
-        prune=dataclasses.replace(recipe.prune, training=sized(recipe.prune.training, "prune")),
+        prune=prune,
     )
 
 

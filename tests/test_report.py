@@ -335,6 +335,30 @@ def test_without_pruning_nothing_is_said_of_zeros(document: Document) -> None:
     assert "zeros" not in html(document).text
 
 
+def channel_pruning(rounds: int) -> Document:
+    sizes = {"macs": {"before": 8_000, "after": 4_000}, "num_params": {"before": 1_000, "after": 625}}
+    figures = {"val_before": (0.9625, 0.9875), "val_after_surgery": (0.7175, 0.8125), "val": (0.9475, 0.9755)}
+    return {
+        **{"criterion": "taylor", "rounds": rounds, "channels": {"stem": {"before": 16, "after": 8}}, **sizes},
+        **{name: {"loss": 0.25, "top1": top1, "auc": auc} for name, (top1, auc) in figures.items()},
+    }
+
+
+@pytest.mark.parametrize(("rounds", "after"), [(1, "after the removal"), (3, "after the last of 3 removals")])
+@pytest.mark.parametrize("form", [markdown, lambda document: html(document).text], ids=["md", "html"])
+def test_removed_channels_are_told_and_are_not_called_zeros(
+    form: Callable[[Document], str], rounds: int, after: str, document: Document
+) -> None:
+    for row in document["models"]:
+        row["steps"] = ["distilled", "channel_pruned"] if row["role"] == "student" else []
+    document["channel_pruning"] = channel_pruning(rounds)
+    check(document)
+    text = " ".join(form(document).split())
+    assert "50.0% of its multiply-accumulates and 62.5% of its parameters remain" in text
+    assert f"top-1 0.963 and AUC 0.988 before, 0.718 and 0.812 right {after}, 0.948 and 0.976 after training on" in text
+    assert "zeros" not in text
+
+
 def test_what_was_not_measured_is_a_dash(document: Document) -> None:
     html_row = html(document).table("model", 10)[3]
     # 819,200 / 1,024 = 800; 614,400 / 1,024 = 600.

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, losses, tflite
+from edgekd import _keras, losses, objectives, tflite
 from edgekd.artifact import Artifact
 from edgekd.data import Dataset
 from edgekd.errors import ModelError
@@ -114,21 +114,7 @@ def on_labels(model: Any, config: Distill, head: str = SOFTMAX) -> Learner:
 
 def on_stored_logits(model: Any, config: Distill, head: str = SOFTMAX) -> Learner:
     """The teacher's answers come with the batch."""
-    total = losses.objective(config).function
-    return Learner.alone(
-        model,
-        lambda batch, logits: total(
-            losses.Signals(batch.targets, logits, batch.soft_targets, *_course(config, batch), batch.weights, head=head)
-        ),
-    )
-
-
-def _course(config: Distill, batch: Batch) -> tuple[Any, Any]:
-    """Temperature and weight of the loss on the labels, at this step."""
-    return (
-        losses.scheduled(config.temperature, config.temperature_end, batch.elapsed),
-        losses.scheduled(config.hard_loss_weight, config.hard_loss_weight_end, batch.elapsed),
-    )
+    return Learner.alone(model, objectives.on_stored_logits(config, head))
 
 
 def beside_teacher(
@@ -144,7 +130,7 @@ def beside_teacher(
     def loss(pixels: Any, batch: Batch) -> Any:
         logits, features = student_view(pixels, True)
         teacher_logits, teacher_features = teacher_view(pixels, mutual)
-        temperature, weight = _course(config, batch)
+        temperature, weight = objectives.course(config, batch)
         see = losses.Signals(
             batch.targets,
             logits,

@@ -34,6 +34,7 @@ def report(
     benchmark: Artifact | None,
     stages: Sequence[Mapping[str, Any]],
     out_dir: Path,
+    pruned: Artifact | None = None,
 ) -> dict[str, Any]:
     """Assemble the document, hold it against its schema, and write ``report.json``, ``report.md``, ``report.html``.
 
@@ -45,11 +46,12 @@ def report(
         benchmark: of the benchmark stage, if it was run.
         stages: ``{"name", "key", "cached", "seconds"}`` each.
         out_dir: the run folder.
+        pruned: of the prune stage, if there was one.
 
     Returns:
         The document.
     """
-    document = assemble(recipe, data, models, verification, benchmark, stages)
+    document = assemble(recipe, data, models, verification, benchmark, stages, pruned)
     write(document, out_dir)
     return document
 
@@ -69,6 +71,7 @@ def assemble(
     verification: Artifact,
     benchmark: Artifact | None,
     stages: Sequence[Mapping[str, Any]],
+    pruned: Artifact | None = None,
 ) -> dict[str, Any]:
     """Bring together what the stages found, in the names of the schema."""
     timed = benchmark.facts["models"] if benchmark else {}
@@ -93,6 +96,7 @@ def assemble(
         },
         "models": rows,
         "given_teacher": _given_teacher(models),
+        "channel_pruning": _channel_pruning(pruned),
         "claims": verification.facts["claims"],
         "not_measured": _not_measured([row["id"] for row in rows], _given_teacher(models)),
         "gates": verification.facts["gates"],
@@ -173,6 +177,7 @@ def render(document: Document, template: str) -> str:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters.update(
+        percent="{:.1%}".format,
         number=_number,
         plain=_plain,
         bytes=format_bytes,
@@ -199,6 +204,14 @@ def _given_teacher(models: Sequence[Artifact]) -> dict[str, Any] | None:
     """A teacher that came as a file: which, and what it can do."""
     facts = next((model.facts for model in models if "given" in model.facts), None)
     return None if facts is None else {**facts["given"], "val": facts["val"], "test": facts["test"]}
+
+
+def _channel_pruning(pruned: Artifact | None) -> dict[str, Any] | None:
+    """What the removal of channels left, and what it did to val; None where no channels were removed."""
+    if pruned is None or "channels" not in pruned.facts:
+        return None
+    names = ("criterion", "macs", "num_params", "channels", "val_before", "val_after_surgery", "val")
+    return {**{name: pruned.facts[name] for name in names}, "rounds": len(pruned.facts["rounds"])}
 
 
 def _not_measured(ids: Sequence[str], teacher: Mapping[str, Any] | None = None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Prune the student while it goes on learning from the teacher."""
+"""Set weights of the student to zero while it goes on learning from the teacher."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekd import _keras, losses
+from edgekd import _keras, objectives
 from edgekd.artifact import Artifact
 from edgekd.data import Dataset
 from edgekd.errors import TrainingError
@@ -20,7 +20,7 @@ from edgekd.training import Hooks, evaluate, fit, make_predict
 TOLERANCE = 0.01
 
 
-def prune(
+def prune_weights(
     data: Artifact,
     logits: Artifact | None,
     student: Artifact,
@@ -45,8 +45,7 @@ def prune(
         student: to be pruned.
         config: how far and how fast.
         out_dir: where ``model/`` (Keras) goes.
-        distillation: losses and views, with what its schedules end at. Losses on feature maps are left out, as tfmot
-            wraps the layers that they read; where there are no others, ``kd`` takes their place.
+        distillation: losses and views; see :func:`edgekd.objectives.while_pruning`.
         seed: of order and views.
         work: folder of the checkpoint.
         progress: where the task is shown.
@@ -67,24 +66,8 @@ def prune(
         frequency=min(config.frequency, max(1, end_step)),
     )
     model = _wrap(_keras.load_model(student.path / "model"), tfmot, schedule)
-    loss = losses.on_logits(distillation.at_end())
-    total = losses.objective(loss).function
-    learner = Learner.alone(
-        model,
-        lambda batch, logits: total(
-            losses.Signals(
-                batch.targets,
-                logits,
-                batch.soft_targets,
-                loss.temperature,
-                loss.hard_loss_weight,
-                batch.weights,
-                head=dataset.task.head,
-            )
-        ),
-    )
     history = fit(
-        learner,
+        Learner.alone(model, objectives.while_pruning(distillation, dataset.task.head)),
         dataset,
         training=config.training,
         views=distillation.views,

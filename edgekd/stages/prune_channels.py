@@ -1,0 +1,218 @@
+"""Remove channels from the student, which then goes on learning from the teacher."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgekd import _keras, channels, objectives
+from edgekd._keras import tf
+from edgekd.artifact import Artifact, read_json, write_json
+from edgekd.data import Dataset
+from edgekd.errors import ModelError, RecipeError
+from edgekd.logits_store import LogitsStore
+from edgekd.progress import Progress
+from edgekd.recipe import Distill, Prune
+from edgekd.step import Batch, Learner, Objective, epoch_order, make_batch, weights_of_classes
+from edgekd.tasks import Task
+from edgekd.training import evaluate, fit, make_predict
+from edgekd.views import show
+
+logger = logging.getLogger("edgekd")
+
+PLAN_FILE = "plan.json"
+
+# Two thousand images at the default batch size: seconds of work, and more of them hardly change the order.
+MAX_BATCHES = 16
+
+
+def prune_channels(
+    data: Artifact,
+    logits: Artifact | None,
+    student: Artifact,
+    config: Prune,
+    out_dir: Path,
+    *,
+    distillation: Distill,
+    seed: int,
+    work: Path,
+    progress: Progress,
+) -> Artifact:
+    """Remove the channels that are worth least until ``keep_macs`` of the multiply-accumulates remain, and heal.
+
+    At once, or in rounds of equal steps in log multiply-accumulates (:func:`budgets`). After each removal the student
+    trains with the loss of the distillation, on the teacher's stored logits, and scores are taken anew.
+
+    Args:
+        data: images.
+        logits: the teacher's, stored for the views of the distillation; None where its whole weight is on the labels.
+        student: to be pruned.
+        config: how far, by what and in how many rounds.
+        out_dir: where ``model/`` (Keras) goes: a smaller dense model.
+        distillation: losses and views; see :func:`edgekd.objectives.while_pruning`.
+        seed: of order and views.
+        work: folder of the plans and checkpoints.
+        progress: where the task is shown.
+
+    Raises:
+        ModelError, RecipeError: as :func:`check`.
+        TrainingError: the loss is not a number.
+    """
+    dataset = Dataset.open(data)
+    _keras.reset(seed)
+    model = _keras.load_model(student.path / "model")
+    check(model, config)
+    objective = objectives.while_pruning(distillation, dataset.task.head)
+    soft_targets = None if logits is None else LogitsStore.open(logits.path)
+    size, sizes = _size(model), _channels(model, config)
+    before = evaluate(make_predict(model), dataset.val)
+    rounds: list[dict[str, Any]] = []
+    history: list[dict[str, float]] = []
+    shares = epochs_of_rounds(config.training.epochs, config.rounds)
+    for index, (budget, epochs) in enumerate(zip(budgets(config), shares, strict=True)):
+        place = work / f"round{index}"
+        batches = _batches(dataset, config, distillation, soft_targets, seed, index)
+        model = _smaller(model, config, budget * size["macs"], objective, batches, place)
+        cut = evaluate(make_predict(model), dataset.val)
+        part = f", round {index + 1} of {config.rounds}" if config.rounds > 1 else ""
+        epochs_seen = fit(
+            Learner.alone(model, objective),
+            dataset,
+            training=dataclasses.replace(config.training, epochs=epochs),
+            views=distillation.views,
+            seed=seed,
+            work=place,
+            progress=progress,
+            title=f"student, healing after channel pruning{part}",
+            soft_targets=soft_targets,
+        )
+        history += [{"round": index, **epoch} for epoch in epochs_seen]
+        healed = evaluate(make_predict(model), dataset.val)
+        rounds.append({**_size(model), "epochs": epochs, "val_after_surgery": cut, "val": healed})
+    _keras.save_model(model, out_dir / "model")
+    kept = _channels(model, config)
+    facts = {
+        "history": history,
+        "criterion": config.criterion,
+        "rounds": rounds,
+        **{name: {"before": size[name], "after": rounds[-1][name]} for name in size},
+        "channels": {name: {"before": count, "after": kept[name]} for name, count in sizes.items()},
+        "val_before": before,
+        "val_after_surgery": rounds[-1]["val_after_surgery"],
+        "val": rounds[-1]["val"],
+    }
+    return Artifact.seal(out_dir, {**facts, "summary": _summary(facts, dataset.task)})
+
+
+def check(model: Any, config: Prune) -> None:
+    """Raise where a student cannot be pruned as the recipe says; neither weights nor images matter.
+
+    Raises:
+        ModelError: a layer that cannot be followed, or no batch normalization where ``bn_scale`` wants it.
+        RecipeError: a protected layer that does not exist, a budget that cannot be reached.
+    """
+    structure = _follow(model, config)
+    scores = channels.bn_scale(structure) if config.criterion == "bn_scale" else channels.l1(structure)
+    _plan(structure, scores, config, config.keep_macs)
+
+
+def budgets(config: Prune) -> list[float]:
+    """The fraction of the multiply-accumulates that may stay after each round: ``keep_macs ** (i / rounds)``."""
+    return [config.keep_macs ** (index / config.rounds) for index in range(1, config.rounds + 1)]
+
+
+def epochs_of_rounds(epochs: int, rounds: int) -> list[int]:
+    """Alike for all rounds but the last, which has as much twice and what is left over: ``[2, 2, 5]`` of 9."""
+    share = epochs // (rounds + 1)
+    return [*[share] * (rounds - 1), epochs - share * (rounds - 1)]
+
+
+def _follow(model: Any, config: Prune) -> channels.Structure:
+    try:
+        return channels.follow(model, config.protected_layers)
+    except RecipeError as error:
+        raise RecipeError(f"prune.protected_layers: {error}") from None
+    except ModelError as error:
+        raise ModelError(f'prune.method = "channel": {error}; or set prune.method = "weight"') from None
+
+
+def _plan(structure: channels.Structure, scores: channels.Scores, config: Prune, keep_macs: float) -> channels.Plan:
+    multiple = config.channel_multiple
+    try:
+        return channels.by_scores(structure, scores, keep_macs, multiple=multiple, minimum=multiple)
+    except RecipeError as error:
+        raise RecipeError(f"prune.{error}, or lower prune.channel_multiple ({multiple})") from None
+
+
+def _smaller(
+    model: Any, config: Prune, max_macs: float, objective: Objective, batches: Iterator[Batch], place: Path
+) -> Any:
+    """Remove what is worth least; the plan is stored, as the round's checkpoint fits what it leads to and no other."""
+    structure = _follow(model, config)
+    plan = _stored_plan(place / PLAN_FILE)
+    if plan is None:
+        scores = _scores(structure, config.criterion, objective, batches)
+        # A round may remove more than it has to, as channels go by eights: then the next may find nothing left to do.
+        plan = _plan(structure, scores, config, min(1.0, max_macs / channels.macs(model)))
+        place.mkdir(parents=True, exist_ok=True)
+        write_json(place / PLAN_FILE, plan.removed)
+    return channels.remove(structure, plan)
+
+
+def _scores(
+    structure: channels.Structure, criterion: str, objective: Objective, batches: Iterator[Batch]
+) -> channels.Scores:
+    if criterion == "l1":
+        return channels.l1(structure)
+    if criterion == "bn_scale":
+        return channels.bn_scale(structure)
+    model = structure.model
+    loss = tf.function(lambda batch: objective(batch, model(show(batch.scene), training=False)))
+    return channels.taylor(structure, batches, loss)
+
+
+def _batches(
+    dataset: Dataset, config: Prune, distillation: Distill, soft_targets: LogitsStore | None, seed: int, index: int
+) -> Iterator[Batch]:
+    """Batches of training views as a step of training sees them; each round looks at another view."""
+    view = index if soft_targets is None else index % len(soft_targets)
+    order, size = epoch_order(seed, index, len(dataset.train.labels)), config.training.batch_size
+    class_weights = weights_of_classes(config.training, dataset.train)
+    for number in range(min(MAX_BATCHES, max(1, len(order) // size))):
+        indices = np.sort(order[number * size :][:size])
+        batch = make_batch(dataset.train, indices, view, distillation.views, seed, soft_targets, class_weights)
+        yield tf.nest.map_structure(tf.convert_to_tensor, batch)
+
+
+def _stored_plan(path: Path) -> channels.Plan | None:
+    if not path.exists():
+        return None
+    try:
+        return channels.Plan({name: tuple(places) for name, places in read_json(path).items()})
+    except ValueError as error:
+        logger.warning(f"the plan of a round of channel pruning is damaged and is made again: {error}")
+        return None
+
+
+def _size(model: Any) -> dict[str, int]:
+    return {"macs": channels.macs(model), "num_params": int(model.count_params())}
+
+
+def _channels(model: Any, config: Prune) -> dict[str, int]:
+    return {name: len(group) for name, group in _follow(model, config).groups.items() if not group.kept_because}
+
+
+def _summary(facts: dict[str, Any], task: Task) -> str:
+    macs, params = (facts[name]["after"] / facts[name]["before"] for name in ("macs", "num_params"))
+    at = [facts[name] for name in ("val_before", "val_after_surgery", "val")]
+    auc, accuracy = ([f"{score[name]:.4f}" for score in at] for name in ("auc", task.accuracy))
+    return (
+        f"channel pruning: {macs:.1%} of the multiply-accumulates and {params:.1%} of the parameters stay; on val "
+        f"before, right after the last removal and after training on: AUC {', '.join(auc)}, "
+        f"{task.accuracy_title} {', '.join(accuracy)}"
+    )
