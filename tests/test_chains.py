@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -80,7 +81,9 @@ def test_children_end_with_their_parent(ending: signal.Signals, make_npz, tmp_pa
     command = [sys.executable, "-m", "edgekd", "ablate", "--data", str(make_npz()), "--out", str(tmp_path / "out")]
     command += ["--cache-dir", str(tmp_path / "cache"), "--seeds", "0,1"]
     command += [f"--set={key}={json.dumps(value)}" for key, value in settings.items()]
-    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    # Tests that run in the background of a shell have SIGINT ignored, and would hand that down.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    parent = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True, preexec_fn=heed)
     try:
         assert parent.stderr is not None
         lines = []
