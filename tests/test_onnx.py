@@ -14,7 +14,7 @@ import edgekd
 from edgekd import _litert, onnx_export
 from edgekd.artifact import Artifact
 from edgekd.errors import ConversionError, MissingRequirementError, RecipeError
-from edgekd.recipe import Bundle, Teacher
+from edgekd.recipe import Bundle, Distill, Teacher
 from edgekd.stages.bundle import bundle
 
 ONNX = "model_int8_io.onnx"
@@ -152,7 +152,16 @@ def test_the_variant_it_is_made_from_must_be_there(tmp_path: Path) -> None:
     rows = [row for row in quantized.facts["models"] if row["id"] != "student_int8_io"]
     without = Artifact(quantized.path, quantized.digest, {**quantized.facts, "models": rows})
     with pytest.raises(RecipeError, match=r"variant int8_io; add it to quantize.variants"):
-        bundle(without, images, verified, Bundle(onnx=True), tmp_path, recipe_name="x", teacher=Teacher())
+        bundle(
+            without,
+            images,
+            verified,
+            Bundle(onnx=True),
+            tmp_path,
+            recipe_name="x",
+            teacher=Teacher(),
+            student=Distill(),
+        )
 
 
 def test_a_model_that_cannot_be_converted_is_told(runtime: Any, tmp_path: Path) -> None:
