@@ -45,6 +45,7 @@ FAMILIES: dict[str, Callable[[], Any]] = {
     "mobilenet_v3_small": lambda: student("mobilenet_v3_small"),
     "resnet8": lambda: student("resnet8"),
     "ds_cnn": lambda: student("ds_cnn"),
+    "efficientnet_lite0": lambda: student("efficientnet_lite0"),
     "resnet50": lambda: build_teacher("resnet50", image_size=32, num_classes=3, weights="none"),
     "resnet_small": lambda: build_teacher("resnet_small", image_size=32, num_classes=3, weights="none"),
     "mobilenet_v3": mobilenet_v3,
