@@ -38,8 +38,9 @@ def lowest(structure: Structure, scores: Scores, kept: Mapping[str, int]) -> Pla
     """
     removed = {}
     for name, count in kept.items():
-        order = np.argsort(-_scores_of(structure.group(name), scores), kind="stable")
-        if count < len(order):
+        group = structure.group(name)
+        if count < len(group):
+            order = np.argsort(-_scores_of(group, scores), kind="stable")
             removed[name] = tuple(sorted(order[count:].tolist()))
     return Plan(removed)
 
@@ -69,9 +70,7 @@ def by_ratios(
         kept[name] = min(
             count for count in counts(group, multiple, minimum) if count >= len(group) * (1 - ratio) - 1e-9
         )
-    return lowest(
-        structure, scores, {name: count for name, count in kept.items() if count < len(structure.group(name))}
-    )
+    return lowest(structure, scores, kept)
 
 
 def by_scores(
