@@ -179,7 +179,7 @@ def test_a_defect_of_ours_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> 
     ("arguments", "message"),
     [
         (["build", "quikstart"], 'unknown recipe "quikstart"; did you mean "quickstart"?'),
-        (["build", "nowhere.toml"], 'recipe "nowhere.toml" does not exist; built-in recipes: cifar100, default'),
+        (["build", "nowhere.toml"], 'recipe "nowhere.toml" does not exist; built-in recipes: breastmnist, cifar100'),
         (["build", "--set", "distill.temprature=2"], 'unknown key "distill.temprature"; did you mean "temperature"?'),
         (["build", "--set", "distil.temperature=2"], 'unknown key "distil"; did you mean "distill"?'),
         (["build", "--set", "distill.temperature"], '--set "distill.temperature": key=value is wanted'),
