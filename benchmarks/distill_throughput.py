@@ -29,10 +29,11 @@ from numpy.typing import NDArray
 
 from edgekd import _keras
 from edgekd._keras import tf
+from edgekd.config.distill import Distill
+from edgekd.config.training import Training, Views
 from edgekd.data import Split
 from edgekd.logits_store import Layout, LogitsStore, collect, write_shard
 from edgekd.models import build_student, build_teacher
-from edgekd.recipe import Distill, Training, Views
 from edgekd.stages.distill import beside_teacher, on_labels, on_stored_logits
 from edgekd.step import Batch, epoch_order, make_batch, make_optimizer, make_step
 from edgekd.views import render, show

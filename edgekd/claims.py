@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd import statistics
-from edgekd.recipe import Verify
+from edgekd.config.verify import Verify
 from edgekd.statistics import Interval
 from edgekd.tasks import Floats, Labels, Task
 

@@ -204,8 +204,8 @@ def benchmark(
     import json
     import tempfile
 
+    from edgekd.config.benchmark import Benchmark
     from edgekd.errors import ModelError
-    from edgekd.recipe import Benchmark
     from edgekd.stages.benchmark import benchmark as measure
 
     progress = _start_output(quiet=False)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import re
 
+from edgekd.config.teacher import Teacher
 from edgekd.errors import RecipeError
-from edgekd.recipe import Teacher
 
 ENSEMBLE = "ensemble"
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from edgekd import losses
 from edgekd.artifact import digest_folder, sha256_file
 from edgekd.cache import plugin_digest
+from edgekd.config.distill import Distill
+from edgekd.config.teacher import Teacher
 from edgekd.models import KEYWORDS, STUDENTS
-from edgekd.recipe import Distill, Teacher
 
 Started = TypeVar("Started", Teacher, Distill)
 

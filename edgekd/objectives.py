@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgekd import losses
-from edgekd.recipe import Distill
+from edgekd.config.distill import Distill
 from edgekd.step import Batch, Objective
 from edgekd.tasks import SOFTMAX
 

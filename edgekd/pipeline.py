@@ -15,6 +15,8 @@ from typing import Any
 from edgekd import _keras, data, ensemble, keys, losses, onnx_export, recipe, target
 from edgekd.artifact import Artifact, read_json
 from edgekd.cache import Cache, StageRecord, versions
+from edgekd.config.distill import Distill
+from edgekd.config.teacher import Teacher
 from edgekd.errors import OutputError, RecipeError, UserError, did_you_mean
 from edgekd.models import (
     STUDENTS,
@@ -27,7 +29,7 @@ from edgekd.models import (
     runtime_of,
 )
 from edgekd.progress import Progress
-from edgekd.recipe import Distill, Recipe, Teacher
+from edgekd.recipe import Recipe
 from edgekd.run_folder import FIRST_EVENT, RunFolder
 from edgekd.stage_runner import StageRunner, Stop
 from edgekd.tasks import TASKS, Task

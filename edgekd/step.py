@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd._keras import tf, tf_keras
+from edgekd.config.training import Training, Views
 from edgekd.data import Split
 from edgekd.logits_store import LogitsStore
-from edgekd.recipe import Training, Views
 from edgekd.views import Scene, set_scene, show
 
 Objective = Callable[["Batch", Any], Any]

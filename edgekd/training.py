@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from edgekd import losses, metrics
 from edgekd._keras import tf
+from edgekd.config.training import Training, Views
 from edgekd.data import Dataset, Split
 from edgekd.errors import TrainingError
 from edgekd.logits_store import LogitsStore
 from edgekd.progress import Progress
-from edgekd.recipe import Training, Views
 from edgekd.step import (
     Learner,
     epoch_order,

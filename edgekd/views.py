@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd._keras import tf
-from edgekd.recipe import Views
+from edgekd.config.training import Views
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 

@@ -13,8 +13,13 @@ from typing import Any
 import numpy as np
 from tflite_models import SIDE, keras_logits, smooth_images, tiny_cnn
 
-from edgekd import _keras, data, recipe, tflite
+from edgekd import _keras, data, tflite
 from edgekd.artifact import Artifact, sha256_file, write_json
+from edgekd.config.bundle import Bundle
+from edgekd.config.data import Data
+from edgekd.config.distill import Distill
+from edgekd.config.teacher import Teacher
+from edgekd.config.verify import Gates, Verify
 from edgekd.manifest import MANIFEST_FILE
 from edgekd.stages.bundle import bundle, make_pictures
 from edgekd.stages.verify import verify
@@ -60,7 +65,7 @@ def artifacts() -> tuple[Artifact, Artifact, Artifact]:
     np.savez(root / "colours.npz", **arrays)
     for name in ("data", "quantized", "verified"):
         (root / name).mkdir()
-    config = recipe.Data(
+    config = Data(
         path=str(root / "colours.npz"), image_size=SIDE, num_calibration_samples=60, licence=LICENCE, source="drawn"
     )
     images = data.prepare(config, root / "data")
@@ -78,7 +83,7 @@ def artifacts() -> tuple[Artifact, Artifact, Artifact]:
         path.write_bytes(content)
         rows.append(tflite.describe(path, id=path.stem, role="student", steps=["ptq"], shipped=variant == "int8"))
     quantized = Artifact.seal(root / "quantized", {"models": rows, "temperature": 1.0})
-    verified = verify(images, [quantized], recipe.Verify(), root / "verified", gates=recipe.Gates(min_top1=0.5))
+    verified = verify(images, [quantized], Verify(), root / "verified", gates=Gates(min_top1=0.5))
     return quantized, images, verified
 
 
@@ -87,10 +92,10 @@ def write_bundle(out_dir: Path, **settings: Any) -> dict[str, Any]:
     out_dir.mkdir(parents=True)
     quantized, images, verified = artifacts()
     trained = {
-        "teacher": settings.pop("teacher", recipe.Teacher()),
-        "student": settings.pop("student", recipe.Distill()),
+        "teacher": settings.pop("teacher", Teacher()),
+        "student": settings.pop("student", Distill()),
     }
-    config = recipe.Bundle(**settings)
+    config = Bundle(**settings)
     return bundle(quantized, images, verified, config, out_dir, recipe_name="colours", **trained)
 
 

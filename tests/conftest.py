@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from edgekd.artifact import Artifact
+from edgekd.config.data import Data
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +51,7 @@ def make_npz(tmp_path: Path):
 @pytest.fixture
 def tiny_data(tmp_path: Path) -> Artifact:
     """A prepared data set of two classes: 48 / 16 / 20 images of 16 pixels."""
-    from edgekd import data, recipe
+    from edgekd import data
 
     arrays = {}
     for seed, (split, count) in enumerate({"train": 48, "val": 16, "test": 20}.items()):
@@ -58,7 +59,7 @@ def tiny_data(tmp_path: Path) -> Artifact:
     np.savez(tmp_path / "tiny.npz", **arrays)
     folder = tmp_path / "prepared"
     folder.mkdir()
-    return data.prepare(recipe.Data(path=str(tmp_path / "tiny.npz"), image_size=16, num_calibration_samples=8), folder)
+    return data.prepare(Data(path=str(tmp_path / "tiny.npz"), image_size=16, num_calibration_samples=8), folder)
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from tflite_models import SIDE, smooth_images, tiny_file
 
 from edgekd import measure, target
 from edgekd.artifact import Artifact
+from edgekd.config.benchmark import Benchmark
 from edgekd.errors import BenchmarkError, ModelError, RecipeError
 from edgekd.progress import Progress, Task
-from edgekd.recipe import Benchmark
 from edgekd.stages import benchmark as stage
 from edgekd.tflite import edit
 

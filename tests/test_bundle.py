@@ -12,9 +12,11 @@ from bundles import LICENCE, NAMES, artifacts, tiny_bundle, write_bundle
 from PIL import Image
 from tflite_models import SIDE
 
-from edgekd import recipe, tflite
+from edgekd import tflite
 from edgekd._litert import KERNELS, predict_probs
 from edgekd.artifact import sha256_file
+from edgekd.config.distill import Distill
+from edgekd.config.teacher import Teacher
 from edgekd.data import Dataset
 from edgekd.manifest import MANIFEST_FILE, golden_holds
 from edgekd.stages.bundle import make_pictures
@@ -106,13 +108,13 @@ def test_manifest_names_licence_and_source_of_the_data(manifest: dict[str, Any])
 @pytest.mark.parametrize(
     ("teacher", "start", "licence"),
     [
-        (recipe.Teacher(), "none", None),
-        (recipe.Teacher(model="resnet50", weights="imagenet"), "imagenet", "MIT"),
-        (recipe.Teacher(model="resnet50", weights="ab" * 32), "file", ""),
+        (Teacher(), "none", None),
+        (Teacher(model="resnet50", weights="imagenet"), "imagenet", "MIT"),
+        (Teacher(model="resnet50", weights="ab" * 32), "file", ""),
     ],
 )
 def test_manifest_names_the_weights_the_teacher_started_from(
-    teacher: recipe.Teacher, start: str, licence: str | None, tmp_path: Path
+    teacher: Teacher, start: str, licence: str | None, tmp_path: Path
 ) -> None:
     weights = write_bundle(tmp_path / "bundle", teacher=teacher)["weights"]
     assert weights["teacher_start"] == start
@@ -126,8 +128,8 @@ def test_manifest_names_the_weights_the_teacher_started_from(
 
 
 def test_manifest_names_the_weights_of_an_ensemble_s_members(tmp_path: Path) -> None:
-    members = {"a": recipe.Teacher(model="densenet121", weights="imagenet"), "b": recipe.Teacher()}
-    weights = write_bundle(tmp_path / "bundle", teacher=recipe.Teacher(model="ensemble", members=members))["weights"]
+    members = {"a": Teacher(model="densenet121", weights="imagenet"), "b": Teacher()}
+    weights = write_bundle(tmp_path / "bundle", teacher=Teacher(model="ensemble", members=members))["weights"]
     assert (weights["teacher"], weights["teacher_start"]) == ("ensemble", "members")
     assert weights["members"]["a"]["licence"].startswith("BSD-3-Clause")
     assert "Gao Huang" in weights["members"]["a"]["attribution"]
@@ -145,9 +147,7 @@ def test_manifest_names_the_weights_of_an_ensemble_s_members(tmp_path: Path) -> 
 def test_manifest_names_the_weights_the_student_started_from(
     weights: str, start: str, sha256: str | None, licence: str | None, tmp_path: Path
 ) -> None:
-    found = write_bundle(tmp_path / "bundle", student=recipe.Distill(student="mobilenet_v1", weights=weights))[
-        "weights"
-    ]
+    found = write_bundle(tmp_path / "bundle", student=Distill(student="mobilenet_v1", weights=weights))["weights"]
     assert (found["student_start"], found["student_sha256"], found["teacher_start"]) == (start, sha256, "none")
     assert (found["student_licence"] or "").startswith(licence or "")
     assert (found["student_licence"] is None) == (licence is None) == (found["student_attribution"] is None)

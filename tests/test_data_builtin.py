@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from edgekd import data
+from edgekd.config.data import Data
 from edgekd.data import synthetic_cells
 from edgekd.data.synthetic_cells import CLASS_NAMES, draw_cell, load_synthetic_cells
 from edgekd.errors import DataError
-from edgekd.recipe import Data
 
 CELLS = Data(name="synthetic_cells")
 

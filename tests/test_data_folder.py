@@ -9,10 +9,10 @@ from PIL import Image
 
 from edgekd import data
 from edgekd.artifact import Artifact
+from edgekd.config.data import Data
 from edgekd.data.folder import load_folder
 from edgekd.data.source import Source
 from edgekd.errors import DataError
-from edgekd.recipe import Data
 
 
 def fill(folder: Path, count: int, suffix: str = ".png", start: int = 0) -> None:

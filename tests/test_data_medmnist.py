@@ -182,7 +182,7 @@ def test_a_name_is_downloaded_through_the_cache_folder(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_npz: Fetch
 ) -> None:
     from edgekd import data
-    from edgekd.recipe import Data
+    from edgekd.config.data import Data
 
     server.body = make_npz("breastmnist.npz").read_bytes()
     server.claimed = len(server.body)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from edgekd import data
+from edgekd.config.data import Data
 from edgekd.data import npz
 from edgekd.data.npz import load_npz
 from edgekd.data.source import Source
 from edgekd.data.sources import load_source
 from edgekd.errors import DataError
-from edgekd.recipe import Data
 
 MakeNpz = Callable[..., Path]
 

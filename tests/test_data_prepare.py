@@ -9,11 +9,11 @@ import pytest
 
 from edgekd import data
 from edgekd.artifact import Artifact
+from edgekd.config.data import Data
 from edgekd.data.prepare import calibration_indices
 from edgekd.errors import DataError
 from edgekd.preprocessing import preprocess
 from edgekd.progress import Progress, Task
-from edgekd.recipe import Data
 
 MakeNpz = Callable[..., Path]
 

@@ -10,11 +10,12 @@ import pytest
 
 from edgekd import _keras
 from edgekd.artifact import Artifact
+from edgekd.config.distill import Distill
+from edgekd.config.training import Training, Views
 from edgekd.data import Dataset
 from edgekd.errors import ModelError
 from edgekd.logits_store import LogitsStore
 from edgekd.progress import Progress
-from edgekd.recipe import Distill, Training, Views
 from edgekd.stages.distill import beside_teacher, finetune, on_labels, on_stored_logits
 from edgekd.stages.teacher_logits import teacher_logits
 from edgekd.step import Learner, make_batch, make_optimizer, make_step

@@ -16,6 +16,10 @@ from conftest import make_images
 from edgekd import _keras, data, ensemble, recipe, tflite
 from edgekd._keras import tf, tf_keras
 from edgekd.artifact import Artifact, read_json, sha256_file
+from edgekd.config.data import Data
+from edgekd.config.distill import Distill
+from edgekd.config.teacher import Teacher, TeacherFile
+from edgekd.config.training import Training, Views
 from edgekd.data import Dataset
 from edgekd.errors import DataError, ModelError, RecipeError
 from edgekd.logits_store import LogitsStore
@@ -23,7 +27,6 @@ from edgekd.models import check_teacher, check_use, open_teacher
 from edgekd.models.foreign import open_foreign
 from edgekd.models.given import as_logits, input_of, output_kind
 from edgekd.progress import Progress
-from edgekd.recipe import Data, Distill, Teacher, TeacherFile, Training, Views
 from edgekd.stages.given import given, mixed
 from edgekd.stages.teacher import teacher as teacher_stage
 from edgekd.stages.teacher_logits import teacher_logits
@@ -146,7 +149,7 @@ def test_the_onnx_teacher_of_pneumoniamnist(shared_data: Path, tmp_path: Path) -
 
     folder = tmp_path / "data"
     folder.mkdir()
-    images = data.prepare(recipe.Data(path=str(shared_data / "pneumoniamnist.npz"), image_size=28), folder)
+    images = data.prepare(Data(path=str(shared_data / "pneumoniamnist.npz"), image_size=28), folder)
     made = take(images, shared_data / "pneumonia_resnet_torch.onnx", tmp_path / "out")
     assert made.facts["test"]["top1"] == pytest.approx(0.8462, abs=0.002)
     assert "0.846 on test (n = 624)" in made.facts["summary"]

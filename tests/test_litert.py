@@ -12,8 +12,8 @@ from ai_edge_litert.interpreter import Interpreter
 from tflite_models import NUM_CLASSES, SIDE, smooth_images, softmax, tiny_file
 
 from edgekd import _litert
+from edgekd.config.quantize import VARIANTS
 from edgekd.errors import ModelError
-from edgekd.recipe import VARIANTS
 from edgekd.tflite import edit
 
 IMAGES = smooth_images(24, seed=4)

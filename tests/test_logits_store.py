@@ -14,11 +14,11 @@ import pytest
 
 from edgekd import _keras
 from edgekd.artifact import Artifact, digest_folder
+from edgekd.config.training import Views
 from edgekd.data import Dataset
 from edgekd.errors import DataError, ModelError
 from edgekd.logits_store import INDEX_FILE, Layout, LogitsStore, Shard, collect, finished, write_shard
 from edgekd.progress import Progress, Task
-from edgekd.recipe import Views
 from edgekd.stages import teacher_logits as stage
 from edgekd.views import render, view_parameters
 

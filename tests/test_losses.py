@@ -8,8 +8,9 @@ import pytest
 
 from edgekd import losses
 from edgekd._keras import tf
+from edgekd.config.distill import Distill
+from edgekd.config.training import Training
 from edgekd.errors import RecipeError
-from edgekd.recipe import Distill, Training
 from edgekd.tasks import TASKS
 
 RANDOM = np.random.default_rng(3)

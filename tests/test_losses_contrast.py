@@ -11,12 +11,13 @@ import pytest
 from edgekd import _keras, losses
 from edgekd._keras import tf
 from edgekd.artifact import Artifact
+from edgekd.config.distill import Distill
+from edgekd.config.training import Training, Views
 from edgekd.data import Dataset
 from edgekd.errors import RecipeError
 from edgekd.losses import contrast
 from edgekd.losses.contrast import Contrast
 from edgekd.progress import Progress
-from edgekd.recipe import Distill, Training, Views
 from edgekd.stages.distill import beside_teacher
 from edgekd.step import Learner, make_batch, make_optimizer, make_step
 from edgekd.training import Hooks, fit

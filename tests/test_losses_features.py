@@ -8,10 +8,10 @@ import pytest
 
 from edgekd import _keras, losses
 from edgekd._keras import tf
+from edgekd.config.distill import Distill
 from edgekd.errors import ModelError
 from edgekd.losses import Pair, features
 from edgekd.models import build_student, build_teacher, layer_pairs, with_features
-from edgekd.recipe import Distill
 
 RANDOM = np.random.default_rng(4)
 TEACHER = RANDOM.normal(0, 1, (5, 4, 4, 6))

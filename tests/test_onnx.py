@@ -13,8 +13,10 @@ from bundles import artifacts, colour_images, write_bundle
 import edgekd
 from edgekd import _litert, onnx_export
 from edgekd.artifact import Artifact
+from edgekd.config.bundle import Bundle
+from edgekd.config.distill import Distill
+from edgekd.config.teacher import Teacher
 from edgekd.errors import ConversionError, MissingRequirementError, RecipeError
-from edgekd.recipe import Bundle, Distill, Teacher
 from edgekd.stages.bundle import bundle
 
 ONNX = "model_int8_io.onnx"

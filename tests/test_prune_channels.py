@@ -15,10 +15,12 @@ from scipy.special import log_softmax
 from edgekd import _keras, channels, pipeline, recipe
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
+from edgekd.config.distill import Distill
+from edgekd.config.prune import Prune
+from edgekd.config.training import Training, Views
 from edgekd.errors import ModelError, RecipeError
 from edgekd.logits_store import LogitsStore
 from edgekd.progress import Progress, Task
-from edgekd.recipe import Distill, Prune, Training, Views
 from edgekd.stages import prune_channels as stage
 from edgekd.stages.prune_channels import budgets, check, epochs_of_rounds, prune_channels
 

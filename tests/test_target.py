@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from edgekd import recipe, target
+from edgekd import target
 from edgekd._litert import KERNELS
+from edgekd.config.benchmark import Benchmark
 from edgekd.errors import RecipeError
 
 TARGETS = Path(target.__file__).parent / "targets"
@@ -43,7 +44,7 @@ def test_host_profiles_hold_what_their_names_say() -> None:
 
 
 def test_recipes_begin_with_a_profile_that_exists() -> None:
-    assert target.load(recipe.Benchmark().target).name == "host"
+    assert target.load(Benchmark().target).name == "host"
 
 
 def test_unknown_name_names_the_nearest() -> None:

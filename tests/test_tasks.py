@@ -10,7 +10,7 @@ import pytest
 from scipy.special import expit, softmax
 
 from edgekd import tasks
-from edgekd.recipe import Data
+from edgekd.config.data import Data
 from edgekd.tasks import TASKS
 
 

@@ -15,12 +15,13 @@ from edgekd._keras import tf, tf_keras
 from edgekd._litert import predict_probs
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
+from edgekd.config.teacher import Teacher
+from edgekd.config.training import Training
 from edgekd.errors import ModelError, RecipeError
 from edgekd.models import APPLICATIONS, build_ensemble, build_teacher, check_teacher
 from edgekd.models.applications import _SCALINGS
 from edgekd.models.graft import graft
 from edgekd.progress import Progress
-from edgekd.recipe import Teacher, Training
 from edgekd.stages.teacher import teacher as teacher_stage
 
 PIXELS = np.random.default_rng(0).uniform(0, 255, (3, 32, 32, 3)).astype(np.float32)

@@ -14,9 +14,9 @@ import pytest
 from tflite_models import SIDE, keras_logits, smooth_images, softmax, tiny_cnn, tiny_file, tiny_frozen
 
 from edgekd import _keras, _litert, tflite
+from edgekd.config.quantize import VARIANTS
 from edgekd.errors import ConversionError
 from edgekd.models.students import build_student
-from edgekd.recipe import VARIANTS
 from edgekd.tflite import edit
 
 TYPES = {
@@ -95,7 +95,7 @@ def test_conversion_does_not_depend_on_what_ran_before() -> None:
 def test_other_processes_write_the_same_bytes() -> None:
     code = (
         "import hashlib, tflite_models as m\n"
-        "from edgekd.recipe import VARIANTS\n"
+        "from edgekd.config.quantize import VARIANTS\n"
         "for variant in reversed(VARIANTS): print(variant, hashlib.sha256(m.tiny_file(variant)).hexdigest())"
     )
     here = Path(__file__).parent

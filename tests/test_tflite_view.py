@@ -13,8 +13,8 @@ import pytest
 from tflite_models import NUM_CLASSES, SIDE, smooth_images, tiny_cnn, tiny_file, tiny_frozen
 
 from edgekd import _keras, tflite
+from edgekd.config.quantize import VARIANTS
 from edgekd.errors import ConversionError, ModelError
-from edgekd.recipe import VARIANTS
 
 # tiny_cnn by hand: 16x16x3, convolution 3x3 stride 2 to 8x8x16, depthwise 3x3, 1x1 to 64, mean, dense to 3.
 TINY_MACS = 8 * 8 * 16 * (3 * 3 * 3) + 8 * 8 * 16 * (3 * 3) + 8 * 8 * 64 * 16 + 64 * NUM_CLASSES

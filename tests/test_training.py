@@ -10,10 +10,10 @@ import pytest
 
 from edgekd import _keras, losses
 from edgekd.artifact import Artifact
+from edgekd.config.training import Training, Views
 from edgekd.data import Dataset, Split
 from edgekd.errors import TrainingError
 from edgekd.progress import Progress
-from edgekd.recipe import Training, Views
 from edgekd.step import Learner, epoch_order, learning_rate_at, make_batch, weights_of_classes
 from edgekd.tasks import TASKS
 from edgekd.training import Hooks, evaluate, fit, make_predict

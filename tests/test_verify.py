@@ -17,8 +17,8 @@ from tflite_models import tiny_file
 
 from edgekd import _keras, tflite
 from edgekd.artifact import Artifact
+from edgekd.config.verify import Gates, Verify
 from edgekd.errors import ModelError, RecipeError
-from edgekd.recipe import Gates, Verify
 from edgekd.stages import verify as stage
 from edgekd.tasks import TASKS
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edgekd import recipe
+from edgekd.config.training import Views
 from edgekd.errors import RecipeError
-from edgekd.recipe import Views
 from edgekd.views import draw_mixture, render, set_scene, uniform, view_parameters
 from edgekd.views import show as show_scene
 

@@ -8,9 +8,9 @@ from contextlib import redirect_stdout
 
 import numpy as np
 
+from edgekd.config.data import Data
 from edgekd.data.source import Source, SourceSplit
 from edgekd.errors import DataError
-from edgekd.recipe import Data
 
 CLASS_NAMES = (
     *("apple", "aquarium_fish", "baby", "bear", "beaver", "bed", "bee", "beetle", "bicycle", "bottle"),

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.artifact import sha256_file
+from edgekd.config.data import Data
 from edgekd.data.dataset import SPLITS
 from edgekd.data.source import FileRef, Source, SourceSplit
 from edgekd.errors import DataError
-from edgekd.recipe import Data
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.artifact import sha256_file
+from edgekd.config.data import Data
 from edgekd.data import medmnist
 from edgekd.data.dataset import SPLITS
 from edgekd.data.source import Source, SourceSplit
 from edgekd.errors import DataError
-from edgekd.recipe import Data
 
 MAX_BYTES = 16 * 2**30
 

@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.artifact import Artifact
+from edgekd.config.data import Data
 from edgekd.data.dataset import SPLITS
 from edgekd.data.source import FileRef, Pictures, Source, SourceSplit
 from edgekd.data.sources import load_source
 from edgekd.errors import DataError
 from edgekd.preprocessing import preprocess
 from edgekd.progress import Progress, Task
-from edgekd.recipe import Data
 
 MAX_LISTED = 10
 PROBED_PICTURES = 200

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from edgekd.config.data import Data
 from edgekd.data import medmnist
 from edgekd.data.cifar100 import load_cifar100
 from edgekd.data.folder import load_folder
@@ -14,7 +15,6 @@ from edgekd.data.npz import load_npz
 from edgekd.data.source import Source
 from edgekd.data.synthetic_cells import load_synthetic_cells
 from edgekd.errors import DataError
-from edgekd.recipe import Data
 from edgekd.registry import Registry
 
 Loader = Callable[[Data], Source]

@@ -12,8 +12,8 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.config.data import Data
 from edgekd.data.source import Source, SourceSplit
-from edgekd.recipe import Data
 
 SIDE = 32
 CLASS_NAMES = ("eosinophil", "erythrocyte", "lymphocyte", "neutrophil")

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekd._keras import tf, tf_keras
+from edgekd.config.distill import Distill
+from edgekd.config.training import Training
 from edgekd.errors import RecipeError
 from edgekd.losses import contrast, features, logits
-from edgekd.recipe import Distill, Training
 from edgekd.registry import Registry
 from edgekd.tasks import SIGMOID, SOFTMAX, Task
 

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd._keras import tf
+from edgekd.config.distill import Distill
+from edgekd.config.teacher import Teacher, TeacherFile
+from edgekd.config.training import Views
 from edgekd.errors import MissingRequirementError, ModelError, RecipeError
-from edgekd.recipe import Distill, Teacher, TeacherFile, Views
 from edgekd.tasks import SIGMOID, SOFTMAX
 
 KINDS: Mapping[str, str] = {

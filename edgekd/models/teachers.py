@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from edgekd._keras import tf_keras
+from edgekd.config.teacher import Teacher
 from edgekd.errors import ModelError, RecipeError
 from edgekd.models import applications
 from edgekd.models.applications import APPLICATIONS
@@ -14,7 +15,6 @@ from edgekd.models.given import check_file
 from edgekd.models.graft import graft
 from edgekd.models.layers import conv_bn, with_momentum
 from edgekd.models.weights import check_weights
-from edgekd.recipe import Teacher
 from edgekd.registry import Registry
 
 TeacherBuilder = Callable[[Any, int, str, float], Any]

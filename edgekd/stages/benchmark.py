@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from edgekd import latency, target
 from edgekd._litert import as_input, open_interpreter
 from edgekd.artifact import Artifact
+from edgekd.config.benchmark import Benchmark
 from edgekd.errors import BenchmarkError, ModelError
 from edgekd.progress import Progress
-from edgekd.recipe import Benchmark
 from edgekd.statistics import Interval
 from edgekd.target import Target
 

@@ -16,6 +16,9 @@ from PIL import Image
 from edgekd import host, onnx_export, tflite
 from edgekd._litert import KERNELS, predict_probs
 from edgekd.artifact import Artifact, read_json, sha256_file, write_json
+from edgekd.config.bundle import Bundle
+from edgekd.config.distill import Distill
+from edgekd.config.teacher import Teacher
 from edgekd.data import Dataset
 from edgekd.errors import RecipeError
 from edgekd.manifest import (
@@ -32,7 +35,6 @@ from edgekd.manifest import (
 )
 from edgekd.models import APPLICATIONS, PUBLISHED, Application
 from edgekd.preprocessing import MAX_PIXELS, preprocess
-from edgekd.recipe import Bundle, Distill, Teacher
 from edgekd.tasks import TASKS, THRESHOLD
 
 logger = logging.getLogger("edgekd")

@@ -9,13 +9,13 @@ from typing import Any
 
 from edgekd import _keras, losses, objectives, tflite
 from edgekd.artifact import Artifact
+from edgekd.config.distill import Distill
 from edgekd.data import Dataset
 from edgekd.errors import ModelError
 from edgekd.logits_store import LogitsStore
 from edgekd.losses import Pair
 from edgekd.models import build_student, channels, layer_pairs, with_features
 from edgekd.progress import Progress
-from edgekd.recipe import Distill
 from edgekd.step import Batch, Learner
 from edgekd.tasks import SOFTMAX
 from edgekd.training import evaluate, fit, make_predict, rank

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgekd import _keras, metrics, tflite
 from edgekd.artifact import Artifact, canonical_json, digest_folder, sha256_file, write_json
 from edgekd.claims import accuracy_difference
+from edgekd.config.teacher import Teacher, TeacherFile
 from edgekd.data import Dataset, Split
 from edgekd.errors import ModelError
 from edgekd.models.answers import GIVEN_FILE, SOURCE_FOLDER, open_teacher
@@ -31,7 +32,6 @@ from edgekd.models.given import (
     unused_settings,
 )
 from edgekd.models.keras_file import as_teacher
-from edgekd.recipe import Teacher, TeacherFile
 from edgekd.tasks import Task, probabilities
 
 BATCH_SIZE = 256

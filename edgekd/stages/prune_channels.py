@@ -13,11 +13,12 @@ import numpy as np
 from edgekd import _keras, channels, objectives
 from edgekd._keras import tf
 from edgekd.artifact import Artifact, read_json, write_json
+from edgekd.config.distill import Distill
+from edgekd.config.prune import Prune
 from edgekd.data import Dataset
 from edgekd.errors import ModelError, RecipeError
 from edgekd.logits_store import LogitsStore
 from edgekd.progress import Progress
-from edgekd.recipe import Distill, Prune
 from edgekd.step import Batch, Learner, Objective, epoch_order, make_batch, weights_of_classes
 from edgekd.tasks import Task
 from edgekd.training import evaluate, fit, make_predict

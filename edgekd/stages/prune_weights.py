@@ -9,11 +9,12 @@ import numpy as np
 
 from edgekd import _keras, objectives
 from edgekd.artifact import Artifact
+from edgekd.config.distill import Distill
+from edgekd.config.prune import Prune
 from edgekd.data import Dataset
 from edgekd.errors import TrainingError
 from edgekd.logits_store import LogitsStore
 from edgekd.progress import Progress
-from edgekd.recipe import Distill, Prune
 from edgekd.step import Learner
 from edgekd.training import Hooks, evaluate, fit, make_predict
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from edgekd import _keras, metrics, tflite
 from edgekd.artifact import Artifact
+from edgekd.config.quantize import Quantize
 from edgekd.data import Dataset
-from edgekd.recipe import Quantize
 from edgekd.training import make_predict
 
 

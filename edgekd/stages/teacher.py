@@ -9,10 +9,11 @@ from typing import Any
 
 from edgekd import _keras, losses, tflite
 from edgekd.artifact import Artifact
+from edgekd.config.teacher import Teacher
+from edgekd.config.training import Training
 from edgekd.data import Dataset
 from edgekd.models import build_ensemble, build_teacher
 from edgekd.progress import Progress
-from edgekd.recipe import Teacher, Training
 from edgekd.step import Batch, Learner
 from edgekd.training import evaluate, fit, make_predict
 

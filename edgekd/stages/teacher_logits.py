@@ -9,11 +9,11 @@ import numpy as np
 from edgekd import _keras
 from edgekd._keras import tf
 from edgekd.artifact import Artifact
+from edgekd.config.training import Views
 from edgekd.data import Dataset
 from edgekd.logits_store import Layout, collect, finished, write_shard
 from edgekd.models import open_teacher
 from edgekd.progress import Progress
-from edgekd.recipe import Views
 from edgekd.views import set_scene, show
 
 BATCH_SIZE = 256

@@ -13,9 +13,9 @@ from edgekd import metrics, statistics
 from edgekd._litert import KERNELS, predict_probs
 from edgekd.artifact import Artifact
 from edgekd.claims import FLOAT, claims, teacher_of
+from edgekd.config.verify import Gates, Verify
 from edgekd.data import Dataset
 from edgekd.errors import RecipeError, did_you_mean
-from edgekd.recipe import Gates, Verify
 from edgekd.tasks import MULTI_CLASS, ORDINAL, THRESHOLD, Task
 
 SHIPPED = "student_int8"

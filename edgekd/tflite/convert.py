@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.config.quantize import VARIANTS
 from edgekd.errors import ConversionError
 from edgekd.quiet import quiet_native_stderr
-from edgekd.recipe import VARIANTS
 from edgekd.tasks import SOFTMAX
 from edgekd.tflite import cost, edit
 from edgekd.tflite.view import View, open_view
@@ -74,7 +74,7 @@ def convert(
 
     Args:
         frozen: of :func:`freeze`.
-        variant: a name in ``recipe.VARIANTS``.
+        variant: a name in ``config.quantize.VARIANTS``.
         representative_images: uint8 ``(n, h, w, c)``, for the integer variants. An all-0 and an all-255 image are
             added, so that the input's scale is exactly 1.
         head: ``softmax`` or ``sigmoid``: what makes probabilities of the logits.

@@ -1,0 +1,1 @@
+"""A frozen dataclass for each table of a recipe; a stage takes its own and knows no other."""

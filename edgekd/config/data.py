@@ -1,0 +1,37 @@
+"""The images, and how they become the model's input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgekd.options import option
+
+
+@dataclass(frozen=True)
+class Data:
+    """The images, and how they become the model's input."""
+
+    name: str = option("", "a data set known by name (see the README); empty: own data at path")
+    path: str = option("", "a class folder or an NPZ file in MedMNIST layout; with a name: its file, already here")
+    task: str = option(
+        "auto",
+        "what is asked of an image: multi-class (one class), ordinal (one grade; their order is that of the labels), "
+        "multi-label (any number of findings), or auto: ordinal for data that is known to be, multi-label where an NPZ "
+        "has 0/1 labels of shape (n, labels), else multi-class",
+        choices=("auto", "multi-class", "ordinal", "multi-label"),
+    )
+    image_size: int = option(
+        0, "side of the model's square input, in pixels; 0: chosen from the data", minimum=0, maximum=1024
+    )
+    resize: str = option(
+        "stretch", "how an image meets the square: stretch or center_crop", choices=("stretch", "center_crop")
+    )
+    num_calibration_samples: int = option(256, "training images that calibrate INT8", minimum=2, maximum=100_000)
+    val_fraction: float = option(
+        0.15, "share taken for validation where the data has no such split", above=0, below=0.5
+    )
+    test_fraction: float = option(0.15, "share taken for the test where the data has no such split", above=0, below=0.5)
+    split_seed: int = option(0, "seed of those splits and of the choice of calibration images", minimum=0)
+    skip_unreadable: bool = option(False, "go on without unreadable files; the report counts them")
+    licence: str = option("", "licence of own data, for the report and the manifest")
+    source: str = option("", "where own data comes from, for the report and the manifest")

@@ -1,0 +1,48 @@
+"""Pruning, of single weights or of whole channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from edgekd.config.training import Training
+from edgekd.options import option
+
+
+@dataclass(frozen=True)
+class Prune:
+    """Pruning with the distillation loss kept: of single weights (Zhu and Gupta 2017), or of whole channels."""
+
+    method: str = option(
+        "none",
+        "none; weight: single weights become zero; channel: whole channels go, and a smaller and faster model remains",
+        choices=("none", "weight", "channel"),
+    )
+    initial_sparsity: float = option(0.0, "weight: fraction of zeros at the first pruning step", minimum=0, below=1)
+    final_sparsity: float = option(0.5, "weight: fraction of zeros at the end", minimum=0, below=1)
+    end_fraction: float = option(
+        0.6, "weight: share of the steps after which the final sparsity is reached; the rest heals", above=0, maximum=1
+    )
+    frequency: int = option(20, "weight: steps between two updates of the masks", minimum=1)
+    keep_macs: float = option(
+        0.5, "channel: fraction of the student's multiply-accumulates that may stay", above=0, maximum=1
+    )
+    criterion: str = option(
+        "taylor",
+        "channel: what a channel is worth: l1 (size of its weights), bn_scale (its factor in batch normalization), "
+        "taylor (what the distillation loss on training views would change by without it)",
+        choices=("l1", "bn_scale", "taylor"),
+    )
+    rounds: int = option(
+        1,
+        "channel: removals, with training after each; 1: all at once. training.epochs are shared out, most of them to "
+        "the last round, and the learning rate runs its course in each",
+        minimum=1,
+        maximum=1000,
+    )
+    channel_multiple: int = option(
+        8, "channel: layers keep all channels or a multiple of this; kernels like 8", minimum=1, maximum=1024
+    )
+    protected_layers: tuple[str, ...] = option(
+        (), "channel: names of layers that keep all their channels (and so do layers that are added to them)"
+    )
+    training: Training = field(default_factory=lambda: Training(learning_rate=0.01, warmup_epochs=0.0))
