@@ -42,7 +42,7 @@ def test_a_teacher_with_a_seed_of_its_own_keeps_it() -> None:
 
 
 def test_the_help_names_every_method() -> None:
-    told = cli.ablate.help or ""
+    told = cli.main.commands["ablate"].help or ""
     listed = re.sub(r"\(.*?\)", "", told.split("Methods:")[1].split(".")[0])
     assert [name.strip() for name in listed.split(",")] == list(ablate.METHODS)
 
