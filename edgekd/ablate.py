@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd import ablation_table, data, host, pipeline, recipe
+from edgekd import ablation_table, data, host, pipeline, preflight, recipe
 from edgekd.ablation_plot import plot
 from edgekd.ablation_table import BASELINE, MODELS, SPLITS, TITLES
 from edgekd.artifact import Artifact, write_json
@@ -105,8 +105,8 @@ def ablate(
         Cell(name, seed, variant(resolved, name, seed)) for seed in seeds for name in seeds_of if seed in seeds_of[name]
     ]
     for cell in wanted:
-        pipeline.check_names(cell.recipe)
-        pipeline.check_task(cell.recipe, task)
+        preflight.check_names(cell.recipe)
+        preflight.check_task(cell.recipe, task)
     _train(wanted, cache, jobs, out / CELLS_FILE)
     found = [_found(cell, cache) for cell in wanted]
     seconds = _known_seconds(out / CELLS_FILE)

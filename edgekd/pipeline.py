@@ -12,41 +12,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, data, ensemble, keys, losses, onnx_export, recipe, target
+from edgekd import _keras, data, ensemble, keys, recipe
 from edgekd.artifact import Artifact, read_json
 from edgekd.cache import Cache, StageRecord, versions
 from edgekd.config.distill import Distill
 from edgekd.config.teacher import Teacher
-from edgekd.errors import OutputError, RecipeError, UserError, did_you_mean
+from edgekd.errors import OutputError
 from edgekd.models import (
-    STUDENTS,
-    build_student,
     check_size,
-    check_start,
-    check_teacher,
-    check_use,
     kind_of,
     runtime_of,
 )
+from edgekd.preflight import STAGES, check_fit, check_names, check_stage, check_task, skipped_stages
 from edgekd.progress import Progress
 from edgekd.recipe import Recipe
 from edgekd.run_folder import FIRST_EVENT, RunFolder
 from edgekd.stage_runner import StageRunner, Stop
-from edgekd.tasks import TASKS, Task
-
-STAGES = (
-    "data",
-    "teacher",
-    "student_alone",
-    "teacher_logits",
-    "distill",
-    "prune",
-    "quantize",
-    "verify",
-    "benchmark",
-    "bundle",
-    "report",
-)
+from edgekd.tasks import TASKS
 
 # Those that write .tflite files.
 MODEL_STAGES = ("teacher", "student_alone", "quantize")
@@ -160,65 +142,6 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
     return resolved, [(name, known.get(name)) for name in wanted]
 
 
-# What a recipe may leave out, and the setting that brings it in.
-OPTIONAL_STAGES = {
-    "teacher": "distill.mode=stored",
-    "teacher_logits": "distill.hard_loss_weight=0.5",
-    "student_alone": "distill.train_alone=true",
-    "prune": "prune.method=weight",
-}
-
-
-def check_stage(name: str | None, recipe_: Recipe) -> None:
-    """Raise unless ``name`` is a stage of the recipe, or None."""
-    if name is None:
-        return
-    if name not in STAGES:
-        raise UserError(f'unknown stage "{name}"{did_you_mean(name, STAGES)}')
-    if name in skipped_stages(recipe_):
-        raise UserError(f'this recipe has no stage "{name}"; bring it in with --set {OPTIONAL_STAGES[name]}')
-
-
-def check_names(recipe_: Recipe) -> None:
-    """Raise where the recipe names what is not there, before hours of training end at it."""
-    ensemble.networks(recipe_.teacher, recipe_.seed)
-    for key, table in ensemble.tables(recipe_.teacher).items():
-        check_teacher(table, key)
-        if recipe_.distill.mode != "self":
-            check_use(table, key, recipe_.distill, losses.feature_losses(recipe_.distill))
-    STUDENTS[recipe_.distill.student]
-    losses.check(recipe_.distill)
-    target.load(recipe_.benchmark.target)
-    check_start(recipe_.distill.student, recipe_.distill.width_multiplier, recipe_.distill.weights)
-    if recipe_.bundle.onnx:
-        onnx_export.require()
-
-
-def check_task(recipe_: Recipe, task: Task) -> None:
-    """Raise where the recipe asks for what makes no sense for the task of its data."""
-    from edgekd.stages import verify
-
-    losses.check_task(recipe_.distill, task)
-    verify.check_task(recipe_.gates, task)
-    if task.several and recipe_.bundle.min_confidence > 0:
-        raise RecipeError(
-            f"bundle.min_confidence = {recipe_.bundle.min_confidence}: a {task.name} model answers for each label on "
-            "its own, and an image without findings has no confident label; leave it at 0"
-        )
-
-
-def skipped_stages(recipe_: Recipe) -> set[str]:
-    """Stages that a recipe leaves out."""
-    mode, pruned = recipe_.distill.mode, recipe_.prune.method != "none"
-    there = {
-        "teacher": mode != "self",
-        "teacher_logits": (mode in ("stored", "self") or pruned) and recipe_.distill.uses_teacher,
-        "student_alone": recipe_.distill.train_alone or mode == "self",
-        "prune": pruned,
-    }
-    return {name for name in OPTIONAL_STAGES if not there[name]}
-
-
 def resolve(recipe_: Recipe) -> tuple[Recipe, str]:
     """Look at the data and fill in what the recipe leaves to it; returns the digest of the source data too."""
     probe = data.probe(recipe_.data)
@@ -259,7 +182,7 @@ class _Builder(StageRunner):
         r = self.recipe
         _keras.set_determinism(r.num_threads)
         if r.distill.weights != "none" or keys.plugins(r.distill) or r.prune.method == "channel":
-            _check_fit(r)
+            check_fit(r)
 
         source = {"source": self.fingerprint}
         images = self.cached("data", data.prepare, config=r.data, ingredients=source, shown=True)
@@ -399,24 +322,6 @@ class _Builder(StageRunner):
         for model in self.models:
             for entry in model.facts["models"]:
                 shutil.copyfile(model.path / entry["file"], target / f"{entry['id']}.tflite")
-
-
-def _check_fit(resolved: Recipe) -> None:
-    """Raise before hours of training where a student cannot be built or pruned, or its weights do not fit."""
-    from edgekd.stages import prune_channels
-
-    d = resolved.distill
-    # Layers without a name of their own get the names that they will have in the stage.
-    _keras.reset(resolved.seed)
-    student = build_student(
-        d.student,
-        image_size=resolved.data.image_size,
-        num_classes=2,
-        width_multiplier=d.width_multiplier,
-        weights=d.weights,
-    )
-    if resolved.prune.method == "channel":
-        prune_channels.check(student, resolved.prune)
 
 
 def _run_name(network: str) -> str:

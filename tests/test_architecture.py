@@ -55,7 +55,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (3.1, ("ablation_table",)),
     (3.2, ("ablation_plot",)),
     (4.0, ("cache", "runtime", "measure")),
-    (4.1, ("stage_runner", "keys", "android", "device_rows")),
+    (4.1, ("stage_runner", "keys", "preflight", "android", "device_rows")),
     (4.2, ("pipeline", "chains")),
     (4.3, ("api", "chain_child", "ablate")),
     (4.4, ("",)),  # edgekd itself, which names its public functions

@@ -187,7 +187,7 @@ def test_every_builtin_recipe_is_in_the_table() -> None:
 
 
 def test_every_stage_is_in_the_table() -> None:
-    from edgekd.pipeline import STAGES
+    from edgekd.preflight import STAGES
 
     assert sorted(first_column(section("How it works"))) == sorted(STAGES)
 

@@ -1,0 +1,99 @@
+"""What is checked before the first stage runs, so that hours of training do not end at a slip of the recipe."""
+
+from __future__ import annotations
+
+from edgekd import _keras, ensemble, losses, onnx_export, target
+from edgekd.errors import RecipeError, UserError, did_you_mean
+from edgekd.models import STUDENTS, build_student, check_start, check_teacher, check_use
+from edgekd.recipe import Recipe
+from edgekd.tasks import Task
+
+STAGES = (
+    "data",
+    "teacher",
+    "student_alone",
+    "teacher_logits",
+    "distill",
+    "prune",
+    "quantize",
+    "verify",
+    "benchmark",
+    "bundle",
+    "report",
+)
+
+# What a recipe may leave out, and the setting that brings it in.
+OPTIONAL_STAGES = {
+    "teacher": "distill.mode=stored",
+    "teacher_logits": "distill.hard_loss_weight=0.5",
+    "student_alone": "distill.train_alone=true",
+    "prune": "prune.method=weight",
+}
+
+
+def check_stage(name: str | None, recipe_: Recipe) -> None:
+    """Raise unless ``name`` is a stage of the recipe, or None."""
+    if name is None:
+        return
+    if name not in STAGES:
+        raise UserError(f'unknown stage "{name}"{did_you_mean(name, STAGES)}')
+    if name in skipped_stages(recipe_):
+        raise UserError(f'this recipe has no stage "{name}"; bring it in with --set {OPTIONAL_STAGES[name]}')
+
+
+def check_names(recipe_: Recipe) -> None:
+    """Raise where the recipe names what is not there, before hours of training end at it."""
+    ensemble.networks(recipe_.teacher, recipe_.seed)
+    for key, table in ensemble.tables(recipe_.teacher).items():
+        check_teacher(table, key)
+        if recipe_.distill.mode != "self":
+            check_use(table, key, recipe_.distill, losses.feature_losses(recipe_.distill))
+    STUDENTS[recipe_.distill.student]
+    losses.check(recipe_.distill)
+    target.load(recipe_.benchmark.target)
+    check_start(recipe_.distill.student, recipe_.distill.width_multiplier, recipe_.distill.weights)
+    if recipe_.bundle.onnx:
+        onnx_export.require()
+
+
+def check_task(recipe_: Recipe, task: Task) -> None:
+    """Raise where the recipe asks for what makes no sense for the task of its data."""
+    from edgekd.stages import verify
+
+    losses.check_task(recipe_.distill, task)
+    verify.check_task(recipe_.gates, task)
+    if task.several and recipe_.bundle.min_confidence > 0:
+        raise RecipeError(
+            f"bundle.min_confidence = {recipe_.bundle.min_confidence}: a {task.name} model answers for each label on "
+            "its own, and an image without findings has no confident label; leave it at 0"
+        )
+
+
+def skipped_stages(recipe_: Recipe) -> set[str]:
+    """Stages that a recipe leaves out."""
+    mode, pruned = recipe_.distill.mode, recipe_.prune.method != "none"
+    there = {
+        "teacher": mode != "self",
+        "teacher_logits": (mode in ("stored", "self") or pruned) and recipe_.distill.uses_teacher,
+        "student_alone": recipe_.distill.train_alone or mode == "self",
+        "prune": pruned,
+    }
+    return {name for name in OPTIONAL_STAGES if not there[name]}
+
+
+def check_fit(resolved: Recipe) -> None:
+    """Raise before hours of training where a student cannot be built or pruned, or its weights do not fit."""
+    from edgekd.stages import prune_channels
+
+    d = resolved.distill
+    # Layers without a name of their own get the names that they will have in the stage.
+    _keras.reset(resolved.seed)
+    student = build_student(
+        d.student,
+        image_size=resolved.data.image_size,
+        num_classes=2,
+        width_multiplier=d.width_multiplier,
+        weights=d.weights,
+    )
+    if resolved.prune.method == "channel":
+        prune_channels.check(student, resolved.prune)
