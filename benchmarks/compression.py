@@ -40,7 +40,13 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 }
 """What each variant changes in the recipe; the rest is the same for all."""
 
-REFERENCE = {"teacher.model": "resnet50", "teacher.weights": "none", "teacher.copies": 1, "teacher.image_size": 0}
+REFERENCE = {
+    "teacher.model": "resnet50",
+    "teacher.weights": "none",
+    "teacher.width_multiplier": 1.0,
+    "teacher.copies": 1,
+    "teacher.image_size": 0,
+}
 LAST_STAGE = "verify"
 SEEDS = "0,1,2"
 
