@@ -1,12 +1,14 @@
 """What compression brings, on real data: channel pruning, weight pruning and INT8, against the unpruned student.
 
 For every seed each variant of one recipe is a whole chain up to verify that lives off the cache, so that a call that
-was broken off goes on where it was. Then the files of all variants, the student alone and a reference teacher are timed
-together, interleaved, on one thread. Accuracy differences are paired: by seed over the means, and by image where two
-files meet. Settings come from the recipe and from VARIANTS; none of them is chosen here.
+was broken off goes on where it was. Then the files of all variants, the student alone and a large reference model are
+timed together, interleaved, on one thread. The reference is a file that takes the same pixels, such as the
+models/teacher_fp32.tflite of a build with another teacher. Accuracy differences are paired: by seed over the means, and
+by image where two files meet. Settings come from the recipe and from VARIANTS; none of them is chosen here.
 
     python benchmarks/compression.py --jobs 2 --set num_threads=1 --out benchmarks/results/compression.json
-      --data pneumoniamnist.npz --settings-chosen "..." --test-looked-at "..."
+      --data pneumoniamnist.npz --reference resnet50/models/teacher_fp32.tflite
+      --settings-chosen "..." --test-looked-at "..."
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ from typing import Any
 import _host
 import numpy as np
 
-from edgekd import api, pipeline, statistics
-from edgekd.artifact import Artifact
+from edgekd import api, pipeline, statistics, tflite
+from edgekd._litert import predict_probs
+from edgekd.artifact import Artifact, sha256_file
 from edgekd.cache import Cache, default_root
 from edgekd.chains import Chain, run_chains
 from edgekd.config.benchmark import Benchmark
@@ -40,15 +43,9 @@ VARIANTS: Mapping[str, Mapping[str, Any]] = {
 }
 """What each variant changes in the recipe; the rest is the same for all."""
 
-REFERENCE = {
-    "teacher.model": "resnet50",
-    "teacher.weights": "none",
-    "teacher.width_multiplier": 1.0,
-    "teacher.copies": 1,
-    "teacher.image_size": 0,
-}
 LAST_STAGE = "verify"
 SEEDS = "0,1,2"
+SIZES = ("tflite_bytes", "gzip_bytes")
 
 
 @dataclass(frozen=True)
@@ -76,13 +73,20 @@ def files_of(artifacts: Mapping[str, Artifact]) -> dict[str, File]:
         return {
             entry["id"]: File(
                 artifact.path / entry["file"],
-                {name: entry[name] for name in ("tflite_bytes", "gzip_bytes")},
+                {name: entry[name] for name in SIZES},
                 {split: scores[f"{entry['id']}__{split}"] for split in ("val", "test")},
             )
             for name in pipeline.MODEL_STAGES
             if (artifact := artifacts.get(name)) is not None
             for entry in artifact.facts["models"]
         }
+
+
+def reference_of(path: Path, dataset: Dataset) -> File:
+    images = {"val": dataset.val.images, "test": dataset.test.images}
+    probs = {split: predict_probs(path, pictures, head=dataset.task.head) for split, pictures in images.items()}
+    entry = tflite.describe(path, id=path.stem, role="teacher", steps=[], shipped=False)
+    return File(path, {name: entry[name] for name in SIZES}, probs)
 
 
 def timed(files: Mapping[str, File], images: Any, asked: argparse.Namespace, seed: int) -> dict[str, Any]:
@@ -118,7 +122,6 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
         for seed in seeds
         for name, changes in VARIANTS.items()
     }
-    reference = Chain("reference teacher", recipe_of(asked, {**VARIANTS[BASELINE], **REFERENCE}, 0), LAST_STAGE)
 
     def made(chain: Chain) -> dict[str, Artifact] | None:
         artifacts, _ = pipeline.artifacts(chain.recipe, cache=cache, until=chain.until, dry=True)
@@ -126,9 +129,9 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
 
     # What several chains need is made once, before they are handed out.
     first = chains[BASELINE, seeds[0]]
-    shared = [Chain("teacher", first.recipe, "teacher"), Chain("reference", reference.recipe, "teacher")]
+    shared = [Chain("teacher", first.recipe, "teacher")]
     baselines = [chain for (name, _), chain in chains.items() if name == BASELINE]
-    for group in (shared, baselines, [*chains.values(), reference]):
+    for group in (shared, baselines, list(chains.values())):
         run_chains([chain for chain in group if made(chain) is None], cache.root, jobs=asked.jobs)
 
     def found(chain: Chain) -> dict[str, Artifact]:
@@ -139,7 +142,7 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
 
     dataset = Dataset.open(found(first)["data"])
     labels = {"val": np.asarray(dataset.val.labels), "test": np.asarray(dataset.test.labels)}
-    teacher = files_of(found(reference))["teacher_fp32"]
+    teacher = reference_of(asked.reference, dataset)
     files = {key: files_of(found(chain)) for key, chain in chains.items()}
     images = dataset.test.images[: pipeline.NUM_BENCHMARK_IMAGES]
 
@@ -189,7 +192,8 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
         "set": asked.set,
         "seeds": seeds,
         "reference": {
-            "model": "resnet50",
+            "model": asked.reference_name,
+            "sha256": sha256_file(asked.reference),
             **teacher.sizes,
             **{split: round(float(teacher.right(labels, split).mean()), 4) for split in ("val", "test")},
         },
@@ -209,6 +213,8 @@ def options() -> argparse.Namespace:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--recipe", default="pneumoniamnist", help="by name or path; default: pneumoniamnist")
     parser.add_argument("--data", required=True, help="its images, by file or name")
+    parser.add_argument("--reference", type=Path, required=True, help="a .tflite that takes the same pixels")
+    parser.add_argument("--reference-name", default="resnet50", help="what it is; default: resnet50")
     parser.add_argument("--seeds", default=SEEDS, help=f"default: {SEEDS}")
     parser.add_argument("--jobs", type=int, default=1, help="chains run at a time; default: 1")
     parser.add_argument("--processes", type=int, default=10, help="fresh processes per model; default: 10")
