@@ -34,7 +34,7 @@ _LEAST_PROBABILITY = 1e-7
 
 
 def kind_of(path: Path) -> str:
-    """What a file is, by its name and, for ``.keras``, by the version within.
+    """What a file is, by its name and, for those of Keras, by the version within.
 
     Raises:
         ModelError: no such file, or of no kind in ``KINDS``.
@@ -48,6 +48,8 @@ def kind_of(path: Path) -> str:
     kinds = {".h5": "keras2", ".hdf5": "keras2", ".onnx": "onnx", ".tflite": "tflite", ".npz": "logits"}
     if path.suffix == ".keras":
         return "keras2" if _keras_version(path).startswith("2.") else "keras3"
+    if path.suffix in (".h5", ".hdf5") and _hdf5_keras_version(path).startswith("3."):
+        return "keras3"
     if path.suffix not in kinds:
         known = ", ".join([*kinds, ".keras"])
         raise ModelError(f'teacher.model = "{path}": known are {known} and the folder of a SavedModel')
@@ -66,6 +68,18 @@ def _keras_version(path: Path) -> str:
             return str(json.loads(archive.read("metadata.json"))["keras_version"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError(f'teacher.model = "{path}": not a .keras file ({error})') from None
+
+
+def _hdf5_keras_version(path: Path) -> str:
+    """Empty where the file says none, or is no such file: what reads it will say so."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            version = file.attrs.get("keras_version", "")
+            return version.decode() if isinstance(version, bytes) else str(version)
+    except OSError:
+        return ""
 
 
 def check_file(config: Teacher, key: str) -> None:
@@ -293,6 +307,13 @@ def classes_differ(title: str, count: int, num_classes: int) -> str:
         f"{title} has {count} outputs, the data {num_classes} classes; a teacher answers for the data's classes, in "
         "the order of their numbers"
     )
+
+
+def check_one_each(inputs: Sequence[Any] | None, outputs: Sequence[Any] | None, title: str) -> None:
+    """Raise ModelError unless a model has one input and one output."""
+    if len(inputs or ()) != 1 or len(outputs or ()) != 1:
+        counts = f"{len(inputs or ())} inputs and {len(outputs or ())} outputs"
+        raise ModelError(f"{title} has {counts}; a classifier has one of each")
 
 
 def _shown(shape: Sequence[int | None]) -> str:
