@@ -1,7 +1,8 @@
-"""Weights of a stranger's Keras 3 model, read by Keras 3 in a process of its own: ``python -m ... MODEL WEIGHTS.npz``.
+"""A stranger's Keras 3 model, read by Keras 3 in a process of its own: ``python -m ... MODEL INPUTS.npy WEIGHTS.npz``.
 
 The two Kerases file their weights differently, and from version to version; the one that wrote them reads them best. A
-layer's arrays are named ``<layer>/<number>``, those of a model within the model ``<model>/<layer>/<number>``.
+layer's arrays are named ``<layer>/<number>``, those of a model within the model ``<model>/<layer>/<number>``;
+``answers`` are its outputs for the inputs.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+ANSWERS = "answers"
 
 
 def arrays(layers: Any, prefix: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
@@ -25,12 +28,13 @@ def arrays(layers: Any, prefix: str = "") -> Iterator[tuple[str, NDArray[Any]]]:
 
 
 def main() -> None:
-    """Load, in the safe mode, and write; what Keras raises goes to stderr."""
-    path, target = sys.argv[1:]
+    """Load, in the safe mode, and write weights and answers; what Keras raises goes to stderr."""
+    path, inputs, target = sys.argv[1:]
     import keras
 
     model = keras.models.load_model(path, compile=False, safe_mode=True)
-    np.savez(target, allow_pickle=False, **dict(arrays(model.layers)))
+    answers = np.asarray(model(np.load(inputs, allow_pickle=False), training=False), np.float32)
+    np.savez(target, allow_pickle=False, **{ANSWERS: answers}, **dict(arrays(model.layers)))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ whether both compute the same is for the caller to see: names are shared by the 
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
 import tempfile
@@ -19,40 +20,49 @@ from numpy.typing import NDArray
 
 from edgekd._keras import read_architecture, tf_keras
 from edgekd.errors import ModelError
+from edgekd.keras3_process import ANSWERS
 from edgekd.models.foreign import SECONDS
 
 _MODELS = ("Functional", "Sequential", "Model")
 _RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}
 # What matters in training alone, and takes objects that the two Kerases write differently.
 _LEFT_OUT = ("_initializer", "_regularizer", "_constraint", "dtype")
-_ARITHMETIC = {"Add": "Add", "Subtract": "Subtract", "Multiply": "Multiply"}
+_OPERATIONS = "keras.src.ops.numpy"
 
 
-def load_keras3(path: Path) -> Any:
-    """Read a whole Keras 3 model, ``.keras`` or ``.h5``.
+def build(path: Path) -> Any:
+    """Make the layers of a whole Keras 3 model, ``.keras`` or ``.h5``, again, with weights at random.
 
-    Settings that Keras 2 does not know are left out.
+    Settings that Keras 2 does not know are left out. Nothing of the file is run.
 
     Raises:
-        ModelError: a damaged file, a layer that is not of Keras's own or that Keras 2 does not have. Nothing of the
-            file is run before all of its layers are known.
+        ModelError: a damaged file, a layer that is not of Keras's own or that Keras 2 does not have.
     """
     title = f'Keras model "{path.name}"'
     architecture = read_architecture(path)
     try:
-        model = _model(architecture, title)
+        return _model(architecture, title)
     except ModelError:
         raise
     except Exception as error:  # Keras raises whatever a malformed configuration happens to lead to
         raise ModelError(f"{title} cannot be built ({_first_line(error)})") from error
-    stored = _weights(path, title)
+
+
+def fill(model: Any, path: Path, inputs: NDArray[Any]) -> NDArray[np.float32]:
+    """Give the model of :func:`build` its weights; returns what Keras 3 answers to ``inputs``.
+
+    Raises:
+        ModelError: Keras 3 cannot read the file, or its weights do not fit.
+    """
+    title = f'Keras model "{path.name}"'
+    stored = _ask_keras3(path, inputs, title)
     for name, layer in _leaves(model.layers):
         values = [stored[key] for key in (f"{name}/{number}" for number in range(len(layer.weights))) if key in stored]
         try:
             layer.set_weights(values)
         except ValueError as error:
             raise ModelError(f'{title}: weights of layer "{name}" do not fit ({_first_line(error)})') from None
-    return model
+    return stored[ANSWERS]
 
 
 def _model(entry: Mapping[str, Any], title: str) -> Any:
@@ -136,11 +146,13 @@ def _arguments(part: Mapping[str, Any], tensors: Mapping[str, Any], title: str) 
 
 
 def _call(part: Mapping[str, Any], args: Sequence[Any], title: str) -> Any:
-    kind, module, name = part["class_name"], str(part.get("module")), part["config"]["name"]
+    kind, name = part["class_name"], part["config"]["name"]
+    # An .h5 file leaves the module out; of arithmetic it has nothing but the name.
+    module = part.get("module") or (_OPERATIONS if part["config"].keys() == {"name"} else "keras.layers")
     if kind in _MODELS and module.partition(".")[0] == "keras":
         inner = _model(part, title)
         return inner(args[0])
-    if module == "keras.src.ops.numpy":
+    if module == _OPERATIONS:
         return _arithmetic(kind, name, args, title)
     layer = getattr(tf_keras.layers, kind, None)
     if module != "keras.layers" or layer is None or kind == "Lambda":
@@ -161,7 +173,7 @@ def _arithmetic(kind: str, name: str, args: Sequence[Any], title: str) -> Any:
     layers = tf_keras.layers
     match kind, len(tensors), numbers:
         case "Add" | "Subtract" | "Multiply", 2, []:
-            return getattr(layers, _ARITHMETIC[kind])(name=name)(tensors)
+            return getattr(layers, kind)(name=name)(tensors)
         case "Add", 1, [number]:
             return layers.Rescaling(1.0, offset=number, name=name)(tensors[0])
         case "Subtract", 1, [number]:
@@ -184,18 +196,22 @@ def _leaves(layers: Any, prefix: str = "") -> list[tuple[str, Any]]:
     return found
 
 
-def _weights(path: Path, title: str) -> dict[str, NDArray[Any]]:
+def _ask_keras3(path: Path, inputs: NDArray[Any], title: str) -> dict[str, NDArray[Any]]:
     with tempfile.TemporaryDirectory() as folder:
-        target = Path(folder) / "weights.npz"
-        command = [sys.executable, "-m", "edgekd.keras3_process", str(path), str(target)]
+        asked, answered = Path(folder) / "inputs.npy", Path(folder) / "weights.npz"
+        np.save(asked, inputs)
+        command = [sys.executable, "-m", "edgekd.keras3_process", *map(str, (path, asked, answered))]
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow"}
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=SECONDS, env=environment, check=False
+            )
         except subprocess.TimeoutExpired:
             raise ModelError(f"{title} was not read within {SECONDS:g} seconds") from None
-        if done.returncode or not target.is_file():
+        if done.returncode or not answered.is_file():
             lines = done.stderr.strip().splitlines()
             raise ModelError(f"{title} cannot be read: {lines[-1] if lines else f'exit code {done.returncode}'}")
-        with np.load(target, allow_pickle=False) as archive:
+        with np.load(answered, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekd import _keras, channels
 from edgekd._keras import tf_keras
@@ -15,9 +14,8 @@ from edgekd.artifact import Artifact, sha256_file
 from edgekd.config.teacher import Teacher, TeacherFile
 from edgekd.data.made_up import made_up_images
 from edgekd.errors import ModelError, RecipeError
-from edgekd.models.foreign import open_foreign
+from edgekd.models import keras3
 from edgekd.models.given import KINDS, as_logits, check_one_each, input_of, kind_of, runtime_of
-from edgekd.models.keras3 import load_keras3
 from edgekd.models.keras_file import as_classifier
 from edgekd.tasks import probabilities
 
@@ -52,7 +50,7 @@ def adopt(config: Teacher, out_dir: Path, *, image_size: int = 0) -> Artifact:
     if kind not in ("keras2", "keras3"):
         raise ModelError(f"{title} is {KINDS[kind]}; a Keras model is wanted (.h5 or .keras), whose layers can be seen")
     _keras.reset(0)
-    model = _keras.load_file(path) if kind == "keras2" else load_keras3(path)
+    model = _keras.load_file(path) if kind == "keras2" else keras3.build(path)
     check_one_each(model.inputs, model.outputs, title)
     shape = list(model.inputs[0].shape)
     if None in shape[1:3] and not image_size:
@@ -60,10 +58,12 @@ def adopt(config: Teacher, out_dir: Path, *, image_size: int = 0) -> Artifact:
     side = image_size or max(shape[1:3])
     file = config.file if config.file.range else _with_range(config, model, title)
     takes = input_of(shape, "float32", file, seen_size=0, image_size=side, title=title)
+    pixels = made_up_images(NUM_IMAGES, side, seed=0).astype(np.float32)
+    values = takes.of(pixels)
+    answers = model(values, training=False).numpy() if kind == "keras2" else keras3.fill(model, path, values)
     ours, head, answer = as_classifier(model, takes, image_size=side, title=title)
     num_classes = int(ours.output_shape[1])
-    pixels = made_up_images(NUM_IMAGES, side, seed=0).astype(np.float32)
-    expected = as_logits(_run(model, kind, path, takes.of(pixels), title), answer, num_classes, title, head)
+    expected = as_logits(answers, answer, num_classes, title, head)
     probs = (probabilities(logits, head) for logits in (expected, ours(pixels, training=False).numpy()))
     difference = float(np.abs(np.subtract(*probs)).max())
     if not difference <= TOLERANCE:
@@ -102,15 +102,6 @@ def _in_order(model: Any) -> list[Any]:
     for layer in model.layers:
         found += _in_order(layer) if isinstance(layer, tf_keras.Model) else [layer]
     return found
-
-
-def _run(model: Any, kind: str, path: Path, values: NDArray[Any], title: str) -> NDArray[np.float32]:
-    """What the model as it was given answers."""
-    if kind == "keras2":
-        answers: NDArray[np.float32] = model(values, training=False).numpy()
-        return answers
-    with open_foreign(kind, path, title) as foreign:
-        return foreign.run(values)
 
 
 def _summary(facts: dict[str, Any]) -> str:

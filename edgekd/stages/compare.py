@@ -15,6 +15,7 @@ from edgekd.claims import accuracy_difference
 from edgekd.data import Dataset
 
 FLOAT = "fp32"
+MOST_ALIKE = 0.9
 
 
 def compare(
@@ -68,6 +69,11 @@ def compare(
             "input right?"
             for id, rows in probs.items()
             if np.ptp(rows, axis=0).max() < 1e-6
+        ]
+        + [
+            f"{id} answers {share:.0%} of the {len(rows)} images alike: that its forms agree says little"
+            for id, rows in probs.items()
+            if id.endswith(f"_{FLOAT}") and (share := _largest_share(task.decisions(rows))) >= MOST_ALIKE
         ],
     }
     return Artifact.seal(out_dir, facts)
@@ -76,6 +82,11 @@ def compare(
 def ids(name: str, artifact: Artifact) -> dict[str, dict[str, Any]]:
     """Entries of a network's files by ``<network>_<variant>``."""
     return {f"{name}_{entry['id'].partition('_')[2]}": entry for entry in artifact.facts["models"]}
+
+
+def _largest_share(decisions: Any) -> float:
+    """Share of the images that are decided as most are."""
+    return float(np.unique(decisions, axis=0, return_counts=True)[1].max() / len(decisions))
 
 
 def _pair(probs: Any, others: Any, task: Any) -> dict[str, Any]:
