@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, data, host, keys, recipe, target
+from edgekd import _keras, data, host, keys
 from edgekd.artifact import Artifact, write_json
 from edgekd.cache import Cache, versions
+from edgekd.compress_settings import used
 from edgekd.compression_table import markdown
-from edgekd.errors import DataError, RecipeError, did_you_mean
-from edgekd.models import check_file, kind_of, runtime_of
-from edgekd.options import to_table
+from edgekd.errors import DataError
+from edgekd.models import kind_of, runtime_of
 from edgekd.progress import Progress
 from edgekd.recipe import Recipe
 from edgekd.run_folder import FIRST_EVENT, RunFolder
@@ -27,7 +27,7 @@ from edgekd.stage_runner import StageRunner
 from edgekd.stages.adopt import adopt
 from edgekd.stages.benchmark import benchmark
 from edgekd.stages.compare import compare, ids
-from edgekd.stages.cut_channels import CRITERIA, cut_channels
+from edgekd.stages.cut_channels import cut_channels
 from edgekd.stages.make_up import NAME as MADE_UP
 from edgekd.stages.make_up import make_up
 from edgekd.stages.quantize import quantize
@@ -36,52 +36,13 @@ from edgekd.tasks import TASKS
 SCHEMA_VERSION = 1
 ORIGINAL, PRUNED = "original", "pruned"
 NUM_BENCHMARK_IMAGES = 64
-KEYS = (
-    *("teacher.file.channels", "teacher.file.range", "teacher.file.mean", "teacher.file.std"),
-    *("prune.keep_macs", "prune.criterion", "prune.channel_multiple", "prune.protected_layers"),
-    *("quantize.variants", "quantize.calibration", "quantize.mixed", "quantize.float_layers"),
-    *("benchmark.target", "benchmark.num_processes", "benchmark.num_runs", "benchmark.warmup_runs"),
-    *("data.name", "data.path", "data.task", "data.image_size", "data.resize", "data.num_calibration_samples"),
-    *("data.val_fraction", "data.test_fraction", "data.split_seed", "data.skip_unreadable", "seed"),
-)
-"""Keys of a recipe that mean something where nothing is trained; ``teacher.file`` describes the network."""
-
-
-def load(model: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """The settings for a model: a recipe of which :data:`KEYS` count.
-
-    Args:
-        model: path of a Keras model, ``.h5`` or ``.keras``.
-        overrides: dotted keys and their values. Without data the images are made up.
-
-    Raises:
-        ModelError: no such file, or of no known kind.
-        RecipeError: a key that is not among ``KEYS``, or a value that is not allowed.
-    """
-    kind_of(Path(model))
-    table: dict[str, Any] = {
-        "name": Path(model).stem,
-        "data": {"name": MADE_UP},
-        "teacher": {"model": str(Path(model).absolute()), "file": {"range": []}},
-        "prune": {"method": "channel", "criterion": "l1"},
-        "quantize": {"variants": ["fp32", "int8"], "fit_temperature": False},
-    }
-    if any(key in ("data.name", "data.path") for key in overrides or {}):
-        table["data"] = {}
-    for key, value in (overrides or {}).items():
-        if key not in KEYS:
-            raise RecipeError(f'"{key}" says nothing where no network is trained{did_you_mean(key, KEYS)}')
-        recipe.set_key(table, key, value)
-    loaded = recipe.from_table(table)
-    _check(loaded)
-    return loaded
 
 
 def compress(recipe_: Recipe, out: Path, *, cache: Cache, progress: Progress | None = None) -> dict[str, Any]:
     """Prune and convert the network of a recipe, and say what each step changed.
 
     Args:
-        recipe_: of :func:`load`.
+        recipe_: of :func:`edgekd.compress_settings.load`.
         out: folder of ``compression.json``, ``compression.md`` and ``models/``: the .tflite files, and the pruned
             network as a Keras file, for training on.
         cache: store of finished stages.
@@ -198,12 +159,11 @@ class _Chain:
                 figures = {"test": compared.facts["models"].get(id), **timed.facts["models"][id]}
                 rows.append({**kept, "id": id, "network": name, "file": f"models/{id}.tflite", **figures})
         shown = ("name", "source", "licence", "attribution", "task", "class_names", "num_test", "num_calibration")
-        table = to_table(r)
         return {
             "schema_version": SCHEMA_VERSION,
             **found,
             "model": {key: value for key, value in facts.items() if key != "summary"},
-            "settings": {key: _at(table, key) for key in KEYS if _at(table, key) is not None},
+            "settings": used(r),
             "seed": r.seed,
             "accuracy_measured": self.has_labels,
             "images": {key: images.facts[key] for key in (*shown, "sha256")},
@@ -222,21 +182,6 @@ def versions_and_host() -> dict[str, Any]:
     found = host.versions()
     edgekd_version = found.pop("edgekd", "unknown")
     return {"edgekd_version": edgekd_version, "versions": found, "commit": host.commit(), "host": host.host()}
-
-
-def _check(loaded: Recipe) -> None:
-    """Raise where a setting asks for training."""
-    file = loaded.teacher.file
-    given = dataclasses.replace(file, range=file.range or (0.0, 1.0))  # the network may say it itself
-    check_file(dataclasses.replace(loaded.teacher, file=given), "teacher")
-    target.load(loaded.benchmark.target)
-    if loaded.prune.criterion not in CRITERIA:
-        raise RecipeError(
-            f'prune.criterion = "{loaded.prune.criterion}" needs labelled images and a loss; allowed here: '
-            f"{', '.join(CRITERIA)}"
-        )
-    if "fp32" not in loaded.quantize.variants:
-        raise RecipeError("quantize.variants: fp32 is what the others are compared with, and cannot be left out")
 
 
 def _check_outputs(facts: Mapping[str, Any], probe: data.Probe) -> None:
@@ -273,10 +218,3 @@ def _write_keras(network: Artifact, path: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "You are saving your model as an HDF5 file")
         _keras.load_model(network.path / "model").save(path, include_optimizer=False)
-
-
-def _at(table: Mapping[str, Any], dotted: str) -> Any:
-    value: Any = table
-    for part in dotted.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value

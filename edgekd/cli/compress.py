@@ -46,7 +46,7 @@ def compress(
     from edgekd import api
     from edgekd.cache import Cache, default_root
     from edgekd.compress import compress as run
-    from edgekd.compress import load
+    from edgekd.compress_settings import load
     from edgekd.compression_table import STEP_COLUMNS, columns, model_rows, step_rows, verdict
 
     progress = start_output(quiet)

@@ -27,6 +27,7 @@ _MODELS = ("Functional", "Sequential", "Model")
 _RENAMED = {("LeakyReLU", "negative_slope"): "alpha"}
 # What matters in training alone, and takes objects that the two Kerases write differently.
 _LEFT_OUT = ("_initializer", "_regularizer", "_constraint", "dtype")
+_HARD = ("hard_sigmoid", "hard_silu", "hard_swish")
 _OPERATIONS = "keras.src.ops.numpy"
 
 
@@ -163,7 +164,17 @@ def _call(part: Mapping[str, Any], args: Sequence[Any], title: str) -> Any:
         key = _RENAMED.get((kind, key), key)
         if key in known and not key.endswith(_LEFT_OUT):
             config[key] = value["config"] if isinstance(value, dict) else value  # an activation, as an object
+    if config.get("activation") in _HARD:
+        return _hard(layer(**{**config, "activation": "linear"})(args[0]), name, config["activation"])
     return layer(**config)(args[0])
+
+
+def _hard(x: Any, name: str, activation: str) -> Any:
+    """``relu6(x + 3) / 6``, and for the others ``x`` times that: Keras 2 has another hard sigmoid, and no hard SiLU."""
+    layers = tf_keras.layers
+    shifted = layers.Rescaling(1.0, offset=3.0, name=f"{name}_shifted")(x)
+    gate = layers.Rescaling(1 / 6, name=f"{name}_gate")(layers.ReLU(6.0, name=f"{name}_relu6")(shifted))
+    return gate if activation == "hard_sigmoid" else layers.Multiply(name=f"{name}_gated")([x, gate])
 
 
 def _arithmetic(kind: str, name: str, args: Sequence[Any], title: str) -> Any:

@@ -15,8 +15,9 @@ from edgekd.config.teacher import Teacher, TeacherFile
 from edgekd.data.made_up import made_up_images
 from edgekd.errors import ModelError, RecipeError
 from edgekd.models import keras3
-from edgekd.models.given import KINDS, as_logits, check_one_each, input_of, kind_of, runtime_of
+from edgekd.models.given import as_logits, check_one_each, input_of
 from edgekd.models.keras_file import as_classifier
+from edgekd.models.kinds import KINDS, kind_of, runtime_of
 from edgekd.tasks import probabilities
 
 NUM_IMAGES = 32

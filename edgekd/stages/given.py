@@ -21,18 +21,16 @@ from edgekd.errors import ModelError
 from edgekd.models.answers import GIVEN_FILE, SOURCE_FOLDER, open_teacher
 from edgekd.models.foreign import open_foreign
 from edgekd.models.given import (
-    KINDS,
     Input,
     as_logits,
     check_one_each,
     classes_differ,
     input_of,
-    kind_of,
     output_kind,
-    runtime_of,
     unused_settings,
 )
 from edgekd.models.keras_file import as_teacher
+from edgekd.models.kinds import KINDS, kind_of, runtime_of
 from edgekd.tasks import Task, probabilities
 
 BATCH_SIZE = 256
