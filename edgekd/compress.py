@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import tempfile
+import warnings
 from collections.abc import Mapping, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from edgekd import _keras, data, host, keys
-from edgekd.artifact import Artifact, write_json
+from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.cache import Cache, versions
 from edgekd.compress_settings import used
 from edgekd.compression_table import markdown
@@ -66,6 +68,7 @@ def compress(recipe_: Recipe, out: Path, *, cache: Cache, progress: Progress | N
             shutil.copyfile(path, models / f"{id}.tflite")
         if PRUNED in chain.networks:
             _write_keras(chain.networks[PRUNED], models / f"{PRUNED}.h5")
+        _check_document(document)
         write_json(folder.staging / "compression.json", document)
         (folder.staging / "compression.md").write_text(markdown(document), encoding="utf-8")
         folder.publish()
@@ -168,6 +171,10 @@ class _Chain:
             "accuracy_measured": self.has_labels,
             "images": {key: images.facts[key] for key in (*shown, "sha256")},
             "channel_pruning": cut and {key: value for key, value in cut.facts.items() if key != "summary"},
+            "quantization": {
+                name: {key: value for key, value in artifact.facts.items() if key not in ("models", "warnings")}
+                for name, artifact in self.converted.items()
+            },
             "models": rows,
             "comparisons": compared.facts["pairs"],
             "differences": compared.facts["differences"],
@@ -175,6 +182,14 @@ class _Chain:
             "stages": [dataclasses.asdict(record) for record in self.runner.records],
             "warnings": _warnings(images, [*self.converted.values(), compared, timed], rows, self.has_labels),
         }
+
+
+def _check_document(document: Mapping[str, Any]) -> None:
+    """Raise ``jsonschema.ValidationError`` unless the document follows the schema in the package."""
+    import jsonschema
+
+    schema = read_json(Path(str(resources.files("edgekd") / "schemas" / "compression.schema.json")))
+    jsonschema.validate(document, schema)
 
 
 def versions_and_host() -> dict[str, Any]:
@@ -199,22 +214,20 @@ def _check_outputs(facts: Mapping[str, Any], probe: data.Probe) -> None:
 def _warnings(
     images: Artifact, found: Sequence[Artifact], rows: Sequence[Mapping[str, Any]], has_labels: bool
 ) -> list[str]:
-    warnings = [*images.facts["warnings"], *(text for one in found for text in one.facts.get("warnings", []))]
+    texts = [*images.facts["warnings"], *(text for one in found for text in one.facts.get("warnings", []))]
     task = TASKS[images.facts["task"]]
     if has_labels and not task.several:
         figures = rows[0]["test"]
         largest = max(row["n"] for row in figures["per_class"]) / figures["n"]
         if figures[task.accuracy] <= largest:
-            warnings.append(
+            texts.append(
                 f"{rows[0]['id']}: {task.accuracy_title} {figures[task.accuracy]:.3f}, no better than always naming "
                 f"the largest class ({largest:.3f}); is the range of its input right, and the order of its classes?"
             )
-    return list(dict.fromkeys(warnings))
+    return list(dict.fromkeys(texts))
 
 
 def _write_keras(network: Artifact, path: Path) -> None:
-    import warnings
-
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "You are saving your model as an HDF5 file")
         _keras.load_model(network.path / "model").save(path, include_optimizer=False)

@@ -29,6 +29,7 @@ def markdown(document: Document) -> str:
     ]
     if document["channel_pruning"]:
         parts.append(pruning(document))
+    parts += [_plain(facts["summary"]) for facts in document["quantization"].values() if "summary" in facts]
     parts += [f"- warning: {_plain(text)}" for text in document["warnings"]]
     parts.append(_reproduction(document))
     return "\n\n".join(parts) + "\n"
