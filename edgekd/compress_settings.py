@@ -19,7 +19,13 @@ SUFFIXES = (".h5", ".hdf5", ".keras")
 KEYS = (
     *("teacher.file.channels", "teacher.file.range", "teacher.file.mean", "teacher.file.std"),
     *("prune.keep_macs", "prune.criterion", "prune.channel_multiple", "prune.protected_layers"),
-    *("quantize.variants", "quantize.calibration", "quantize.mixed", "quantize.float_layers"),
+    *(
+        "quantize.variants",
+        "quantize.calibration",
+        "quantize.calibration_percentile",
+        "quantize.mixed",
+        "quantize.float_layers",
+    ),
     *("benchmark.target", "benchmark.num_processes", "benchmark.num_runs", "benchmark.warmup_runs"),
     *("data.name", "data.path", "data.task", "data.image_size", "data.resize", "data.num_calibration_samples"),
     *("data.val_fraction", "data.test_fraction", "data.split_seed", "data.skip_unreadable", "seed"),

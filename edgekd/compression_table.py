@@ -25,7 +25,7 @@ def markdown(document: Document) -> str:
         _table(columns(document), model_rows(document)),
         "## What each step changed",
         _how(document),
-        _table(STEP_COLUMNS, step_rows(document)),
+        _table(STEP_COLUMNS, step_rows(document), num_texts=3),
     ]
     if document["channel_pruning"]:
         parts.append(pruning(document))
@@ -147,8 +147,9 @@ def _reproduction(document: Document) -> str:
     )
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], num_texts: int = 1) -> str:
+    """The first columns are texts, the others numbers."""
+    lines = [header, ["---"] * num_texts + ["---:"] * (len(header) - num_texts), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

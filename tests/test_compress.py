@@ -351,6 +351,9 @@ def test_third_party_parity_is_that_of_the_files(third_party: tuple[Path, str]) 
         assert pair["n"] == 64
         assert pair["agreement"] == np.mean(first.argmax(axis=1) == second.argmax(axis=1))
         assert pair["max_prob_difference"] == pytest.approx(np.abs(first - second).max())
+    shares = {id: np.bincount(probs[id].argmax(axis=1)).max() / 64 for id in ("original_fp32", "pruned_fp32")}
+    told = [text.split()[0] for text in document["warnings"] if "alike: that its forms agree says little" in text]
+    assert told == [id for id, share in shares.items() if share >= 0.9]
     surgery = document["channel_pruning"]["against_zeroed"]
     assert surgery["max_prob_difference"] <= 1e-4
     assert surgery["agreement"] == 1
