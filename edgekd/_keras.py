@@ -29,7 +29,17 @@ with quiet_native_stderr() if _log_level == "3" else nullcontext():
 if _log_level == "3":
     tf.get_logger().setLevel("ERROR")
 
-__all__ = ["load_file", "load_model", "reset", "save_model", "set_determinism", "tf", "tf_keras", "tfmot"]
+__all__ = [
+    "load_file",
+    "load_model",
+    "read_architecture",
+    "reset",
+    "save_model",
+    "set_determinism",
+    "tf",
+    "tf_keras",
+    "tfmot",
+]
 
 ARCHITECTURE_FILE = "architecture.json"
 WEIGHTS_FILE = "weights.npz"
@@ -121,26 +131,34 @@ def load_file(path: Path) -> Any:
     Raises:
         ModelError: no such model, a damaged one, one of weights alone, or one with a Lambda or a custom class.
     """
+    title = f'Keras model "{path.name}"'
+    _refuse_foreign_code(read_architecture(path), title)
+    try:
+        return tf_keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras raises whatever a malformed configuration happens to lead to
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"{title} cannot be built ({reason})") from error
+
+
+def read_architecture(path: Path) -> Any:
+    """The configuration in an ``.h5`` or ``.keras`` file, of either Keras: data, of which nothing is run.
+
+    Raises:
+        ModelError: no such model, a damaged one, or one of weights alone.
+    """
     import h5py
 
     title = f'Keras model "{path.name}"'
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                architecture = json.loads(archive.read("config.json"))
-        else:
-            with h5py.File(path, "r") as file:
-                if "model_config" not in file.attrs:
-                    raise ModelError(f"{title} holds weights alone; save the whole model, or name teacher.weights")
-                architecture = json.loads(file.attrs["model_config"])
+                return json.loads(archive.read("config.json"))
+        with h5py.File(path, "r") as file:
+            if "model_config" not in file.attrs:
+                raise ModelError(f"{title} holds weights alone; save the whole model, or name teacher.weights")
+            return json.loads(file.attrs["model_config"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ModelError(f"{title} cannot be read ({error})") from None
-    _refuse_foreign_code(architecture, title)
-    try:
-        return tf_keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras raises whatever a malformed configuration happens to lead to
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"{title} cannot be built ({reason})") from error
 
 
 @functools.cache

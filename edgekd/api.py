@@ -69,13 +69,13 @@ def load_recipe(
     if seed is not None:
         changes["seed"] = seed
     if data is not None:
-        changes |= _data_changes(str(data))
+        changes |= data_changes(str(data))
     if recipe_name is None:
         recipe_name = DEFAULT_RECIPE if data is None else OWN_DATA_RECIPE
     return recipe.load(recipe_name, changes)
 
 
-def _data_changes(text: str) -> dict[str, str]:
+def data_changes(text: str) -> dict[str, str]:
     """``--data`` takes what exists on disk as a path, and anything else as the name of a data set."""
     from edgekd.data import DATASETS
 

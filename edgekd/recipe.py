@@ -88,7 +88,7 @@ def load(name_or_path: str, overrides: Mapping[str, Any] | None = None) -> Recip
         raise RecipeError(f'recipe "{name_or_path}" is not valid TOML: {error}') from None
     table.setdefault("name", default_name)
     for key, value in (overrides or {}).items():
-        _set(table, key, value)
+        set_key(table, key, value)
     if not table["name"]:
         raise RecipeError(f'name = "": a recipe has a name; leave the key out to use "{default_name}"')
     return from_table(table)
@@ -175,7 +175,8 @@ def sized_to(recipe: Recipe, *, num_train: int, median_side: int, num_threads: i
     )
 
 
-def _set(table: dict[str, Any], dotted: str, value: Any) -> None:
+def set_key(table: dict[str, Any], dotted: str, value: Any) -> None:
+    """Put a value at a dotted key; tables on the way are made. Raises RecipeError where one of them is a value."""
     *parents, last = dotted.split(".")
     for name in parents:
         inner = table.setdefault(name, {})

@@ -23,6 +23,8 @@ from edgekd.errors import OutputError, writing_to
 LOG_FILE = "log.jsonl"
 FIRST_EVENT = "run"
 RESULTS = ("report.html", "report.md", "report.json", "recipe.toml", "models", "bundle")
+COMPRESSED = ("compression.md", "compression.json")
+"""What ``edgekd compress`` writes beside ``models/``, in the place of the others."""
 
 _STAGING = ".staging-"
 _REMEDY = "free space, or name another folder with --out. Finished stages are kept and are not run again"
@@ -73,7 +75,7 @@ class RunFolder:
     def publish(self) -> None:
         """Move what was staged into place; what the earlier run left there goes, the reports first."""
         with self.writing():
-            for name in RESULTS:
+            for name in (*RESULTS, *COMPRESSED):
                 final = self.path / name
                 if final.is_dir():
                     shutil.rmtree(final)

@@ -92,6 +92,16 @@ def test_equal_to_the_zeroed_original(name: str) -> None:
     assert [layer.name for layer in smaller.layers] == [layer.name for layer in model.layers]
 
 
+def test_equal_on_a_student_that_starts_from_published_weights(shared_data: Path) -> None:
+    """Its Rescaling is another one than that of a student from scratch, and its zeros are padded before a stride."""
+    file = shared_data / "weights" / "mobilenet_1_0.25_224_imagenet_no_top.h5"
+    model = build_student("mobilenet_v1", image_size=32, num_classes=3, width_multiplier=0.25, weights=str(file))
+    assert "ZeroPadding2D" in {type(layer).__name__ for layer in model.layers}
+    structure = channels.follow(model)
+    smaller = assert_equal_to_zeroed(model, channels.by_scores(structure, channels.l1(structure), 0.5), PIXELS)
+    assert channels.macs(smaller) <= 0.5 * channels.macs(model)
+
+
 @pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", channel_models.HAND_MADE)
 def test_equal_on_hand_made_graphs(name: str, seed: int) -> None:

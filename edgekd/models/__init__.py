@@ -7,7 +7,8 @@ their own, so that a model's digest does not depend on what was built before it.
 
 from edgekd.models.answers import Answers, open_teacher
 from edgekd.models.applications import APPLICATIONS, Application
-from edgekd.models.given import check_file, check_use, kind_of, runtime_of
+from edgekd.models.given import check_file, check_use
+from edgekd.models.kinds import kind_of, runtime_of
 from edgekd.models.published import PUBLISHED, check_start
 from edgekd.models.students import STUDENTS, build_student
 from edgekd.models.taps import channels, layer_pairs, with_features

@@ -1,12 +1,9 @@
-"""Teachers that come as files: what kind a file is, and how its input and output are brought to ours."""
+"""Teachers that come as files: what they can be used for, and how their input and output are brought to ours."""
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,53 +16,11 @@ from edgekd.config.distill import Distill
 from edgekd.config.teacher import Teacher, TeacherFile
 from edgekd.config.training import Views
 from edgekd.errors import MissingRequirementError, ModelError, RecipeError
+from edgekd.models.kinds import KINDS, kind_of
 from edgekd.tasks import SIGMOID, SOFTMAX
 
-KINDS: Mapping[str, str] = {
-    "keras2": "a Keras 2 model",
-    "keras3": "a Keras 3 model",
-    "saved_model": "a SavedModel",
-    "onnx": "an ONNX model",
-    "tflite": "a TensorFlow Lite model",
-    "logits": "stored logits",
-}
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow makes grey of colour
 _LEAST_PROBABILITY = 1e-7
-
-
-def kind_of(path: Path) -> str:
-    """What a file is, by its name and, for ``.keras``, by the version within.
-
-    Raises:
-        ModelError: no such file, or of no kind in ``KINDS``.
-    """
-    if not path.exists():
-        raise ModelError(f'teacher.model = "{path}": no such file; give a path, or the name of a network')
-    if path.is_dir():
-        if (path / "saved_model.pb").is_file():
-            return "saved_model"
-        raise ModelError(f'teacher.model = "{path}": a folder without saved_model.pb; a SavedModel has one')
-    kinds = {".h5": "keras2", ".hdf5": "keras2", ".onnx": "onnx", ".tflite": "tflite", ".npz": "logits"}
-    if path.suffix == ".keras":
-        return "keras2" if _keras_version(path).startswith("2.") else "keras3"
-    if path.suffix not in kinds:
-        known = ", ".join([*kinds, ".keras"])
-        raise ModelError(f'teacher.model = "{path}": known are {known} and the folder of a SavedModel')
-    return kinds[path.suffix]
-
-
-def runtime_of(kind: str) -> str | None:
-    """What runs a kind of file beyond the packages that every result names, with its version."""
-    package = {"onnx": "onnxruntime", "keras3": "keras"}.get(kind)
-    return f"{package} {version(package)}" if package else None
-
-
-def _keras_version(path: Path) -> str:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return str(json.loads(archive.read("metadata.json"))["keras_version"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f'teacher.model = "{path}": not a .keras file ({error})') from None
 
 
 def check_file(config: Teacher, key: str) -> None:
@@ -293,6 +248,13 @@ def classes_differ(title: str, count: int, num_classes: int) -> str:
         f"{title} has {count} outputs, the data {num_classes} classes; a teacher answers for the data's classes, in "
         "the order of their numbers"
     )
+
+
+def check_one_each(inputs: Sequence[Any] | None, outputs: Sequence[Any] | None, title: str) -> None:
+    """Raise ModelError unless a model has one input and one output."""
+    if len(inputs or ()) != 1 or len(outputs or ()) != 1:
+        counts = f"{len(inputs or ())} inputs and {len(outputs or ())} outputs"
+        raise ModelError(f"{title} has {counts}; a classifier has one of each")
 
 
 def _shown(shape: Sequence[int | None]) -> str:

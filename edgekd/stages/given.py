@@ -21,17 +21,16 @@ from edgekd.errors import ModelError
 from edgekd.models.answers import GIVEN_FILE, SOURCE_FOLDER, open_teacher
 from edgekd.models.foreign import open_foreign
 from edgekd.models.given import (
-    KINDS,
     Input,
     as_logits,
+    check_one_each,
     classes_differ,
     input_of,
-    kind_of,
     output_kind,
-    runtime_of,
     unused_settings,
 )
 from edgekd.models.keras_file import as_teacher
+from edgekd.models.kinds import KINDS, kind_of, runtime_of
 from edgekd.tasks import Task, probabilities
 
 BATCH_SIZE = 256
@@ -108,7 +107,7 @@ def _keras2(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     _keras.reset(0)
     model = _keras.load_file(path)
-    _check_one_each(model.inputs, model.outputs, title)
+    check_one_each(model.inputs, model.outputs, title)
     shape = list(model.inputs[0].shape)
     takes = _takes(shape, "float32", config, dataset, title)
     warnings = unused_settings(config, None not in shape[1:])
@@ -128,7 +127,7 @@ def _foreign(
 ) -> tuple[dict[str, Any], list[str]]:
     """How the model takes images and answers, for ``given.json``; and warnings."""
     with open_foreign(kind, source, title) as model:
-        _check_one_each(model.inputs, model.outputs, title)
+        check_one_each(model.inputs, model.outputs, title)
         takes = _takes(*model.inputs[0], config, dataset, title)
         sides = model.outputs[0][0][1:]
         if None not in sides:
@@ -139,11 +138,6 @@ def _foreign(
         warnings = unused_settings(config, None not in model.inputs[0][0][1:])
         warnings += _better_ranges(model.run, takes, output, config, dataset, title)
     return {"input": dataclasses.asdict(takes), "output": output, "head": dataset.task.head}, warnings
-
-
-def _check_one_each(inputs: Sequence[Any], outputs: Sequence[Any], title: str) -> None:
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ModelError(f"{title} has {len(inputs)} inputs and {len(outputs)} outputs; a classifier has one of each")
 
 
 def _takes(shape: Sequence[int | None], dtype: str, config: Teacher, dataset: Dataset, title: str) -> Input:
