@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, channel_choice, channels, objectives
+import numpy as np
+
+from edgekd import _keras, channel_choice, channels, curves, objectives
 from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.config.distill import Distill
 from edgekd.config.prune import Prune
-from edgekd.data import Dataset
+from edgekd.curves import Curve
+from edgekd.data import Dataset, Split
 from edgekd.errors import RecipeError
 from edgekd.logits_store import LogitsStore
 from edgekd.progress import Progress
@@ -36,11 +40,13 @@ def prune_channels(
     seed: int,
     work: Path,
     progress: Progress,
+    analysis: Artifact | None = None,
 ) -> Artifact:
     """Remove the channels that are worth least until ``keep_macs`` of the multiply-accumulates remain, and heal.
 
     At once, or in rounds of equal steps in log multiply-accumulates (:func:`budgets`). After each removal the student
-    trains with the loss of the distillation, on the teacher's stored logits, and scores are taken anew.
+    trains with the loss of the distillation, on the teacher's stored logits, and scores are taken anew; so are curves
+    of sensitivity, on the same images of val, as what the first removal and the training left is another student.
 
     Args:
         data: images.
@@ -52,6 +58,7 @@ def prune_channels(
         seed: of order and views.
         work: folder of the plans and checkpoints.
         progress: where the task is shown.
+        analysis: of the student's sensitivity to removed channels, for ``criterion = "sensitivity"``.
 
     Raises:
         ModelError, RecipeError: as :func:`check`.
@@ -73,7 +80,8 @@ def prune_channels(
         batches = channel_choice.training_batches(
             dataset, config.training, distillation.views, soft_targets, seed, index
         )
-        model = _smaller(model, config, budget * size["macs"], objective, batches, place)
+        measure = functools.partial(_curves, analysis, dataset.val, config.channel_multiple, index)
+        model = _smaller(model, config, budget * size["macs"], objective, batches, measure, place)
         cut = evaluate(make_predict(model), dataset.val)
         part = f", round {index + 1} of {config.rounds}" if config.rounds > 1 else ""
         epochs_seen = fit(
@@ -128,16 +136,49 @@ def epochs_of_rounds(epochs: int, rounds: int) -> list[int]:
     return [*[share] * (rounds - 1), epochs - share * (rounds - 1)]
 
 
-def _plan(structure: channels.Structure, scores: channels.Scores, config: Prune, keep_macs: float) -> channels.Plan:
+def _plan(
+    structure: channels.Structure,
+    scores: channels.Scores,
+    config: Prune,
+    keep_macs: float,
+    found: Sequence[Curve] | None = None,
+) -> channels.Plan:
     multiple = config.channel_multiple
+    bounds = {"multiple": multiple, "minimum": multiple}
     try:
-        return channels.by_scores(structure, scores, keep_macs, multiple=multiple, minimum=multiple)
+        if found is not None:
+            return channels.by_curves(structure, scores, curves.losses(found), keep_macs, **bounds)
+        return channels.by_scores(structure, scores, keep_macs, **bounds)
     except RecipeError as error:
         raise RecipeError(f"prune.{error}, or lower prune.channel_multiple ({multiple})") from None
 
 
+def _curves(
+    analysis: Artifact | None,
+    val: Split,
+    multiple: int,
+    index: int,
+    structure: channels.Structure,
+    scores: channels.Scores,
+) -> list[Curve] | None:
+    """The curves of a round: those of the analysis in the first, and measured anew in the others."""
+    if analysis is None:
+        return None
+    facts = analysis.facts
+    if index == 0:
+        return curves.read(facts["layers"])
+    looked_at = curves.part(val, np.array(facts["val_indices"]))
+    return curves.of_channels(structure, scores, looked_at, facts["grid"], multiple)
+
+
 def _smaller(
-    model: Any, config: Prune, max_macs: float, objective: Objective, batches: Iterator[Batch], place: Path
+    model: Any,
+    config: Prune,
+    max_macs: float,
+    objective: Objective,
+    batches: Iterator[Batch],
+    measure: Callable[[channels.Structure, channels.Scores], list[Curve] | None],
+    place: Path,
 ) -> Any:
     """Remove what is worth least; the plan is stored, as the round's checkpoint fits what it leads to and no other."""
     structure = channel_choice.follow(model, config.protected_layers)
@@ -145,7 +186,8 @@ def _smaller(
     if plan is None:
         scores = channel_choice.scores(structure, config.criterion, objective, batches)
         # A round may remove more than it has to, as channels go by eights: then the next may find nothing left to do.
-        plan = _plan(structure, scores, config, min(1.0, max_macs / channels.macs(model)))
+        keep_macs = min(1.0, max_macs / channels.macs(model))
+        plan = _plan(structure, scores, config, keep_macs, measure(structure, scores))
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / PLAN_FILE, plan.removed)
     return channels.remove(structure, plan)
