@@ -35,6 +35,15 @@ def follow(model: Any, protected_layers: Iterable[str]) -> channels.Structure:
         raise ModelError(f'prune.method = "channel": {error}; or set prune.method = "weight"') from None
 
 
+def check_removable(structure: channels.Structure, multiple: int) -> None:
+    """Raise RecipeError where no group may lose a channel."""
+    if all(len(channels.counts(group, multiple, multiple)) == 1 for group in structure.prunable):
+        raise RecipeError(
+            "prune.protected_layers: no layer can lose channels; protect fewer layers, or lower "
+            f"prune.channel_multiple ({multiple})"
+        )
+
+
 def scores(
     structure: channels.Structure, criterion: str, objective: Objective, batches: Iterable[Batch]
 ) -> channels.Scores:

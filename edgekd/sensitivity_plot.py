@@ -24,6 +24,7 @@ def plot(analysis: Mapping[str, Any], out: Path, dataset: str) -> list[Path]:
     """
     import matplotlib
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     kind, curves = analysis["kind"], read(analysis["layers"])
     rows = range(len(curves))
@@ -50,6 +51,9 @@ def plot(analysis: Mapping[str, Any], out: Path, dataset: str) -> list[Path]:
             axes.set_xlabel(name)
             axes.grid(axis="x", color="0.9", linewidth=0.6)
         panels[0].set_xscale("log")
+        panels[0].xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        panels[0].xaxis.set_major_formatter("{x:g}")
+        panels[0].xaxis.set_minor_formatter(NullFormatter())
         panels[0].set_yticks(rows, [curve.layer for curve in curves], fontsize=8)
         panels[0].set_ylim(len(curves) - 0.5, -0.5)
         picture.colorbar(marks, ax=panels, label=TITLES[kind], shrink=0.9, pad=0.01)

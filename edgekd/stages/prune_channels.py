@@ -118,11 +118,12 @@ def check(model: Any, config: Prune) -> None:
 
     Raises:
         ModelError: a layer that cannot be followed, or no batch normalization where ``bn_scale`` wants it.
-        RecipeError: a protected layer that does not exist, a budget that cannot be reached.
+        RecipeError: a protected layer that does not exist, a budget that cannot be reached, nothing to remove.
     """
     structure = channel_choice.follow(model, config.protected_layers)
     scores = channels.bn_scale(structure) if config.criterion == "bn_scale" else channels.l1(structure)
     _plan(structure, scores, config, config.keep_macs)
+    channel_choice.check_removable(structure, config.channel_multiple)
 
 
 def budgets(config: Prune) -> list[float]:

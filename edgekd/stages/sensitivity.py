@@ -13,7 +13,6 @@ from edgekd.config.sensitivity import Sensitivity
 from edgekd.config.training import Training
 from edgekd.curves import Curve
 from edgekd.data import Dataset, Split
-from edgekd.errors import RecipeError
 from edgekd.logits_store import LogitsStore
 from edgekd.progress import Progress
 
@@ -105,6 +104,7 @@ def channel_sensitivity(
     split, indices = _images(data, config, subset_seed)
     dataset = Dataset.open(data)
     structure = channel_choice.follow(_keras.load_model(student.path / "model"), protected_layers)
+    channel_choice.check_removable(structure, multiple)
     soft_targets = None if logits is None else LogitsStore.open(logits.path)
     batches = channel_choice.training_batches(dataset, training, distillation.views, soft_targets, seed, 0)
     objective = objectives.while_pruning(distillation, dataset.task.head)
@@ -128,11 +128,6 @@ def _images(data: Artifact, config: Sensitivity, seed: int) -> tuple[Split, list
 
 
 def _seal(out_dir: Path, kind: str, found: Sequence[Curve], indices: Sequence[int], grid: Sequence[float]) -> Artifact:
-    if not found:
-        raise RecipeError(
-            f"sensitivity: no layer can lose {kind}; protect fewer layers (prune.protected_layers)"
-            + (", or lower prune.channel_multiple" if kind == "channels" else "")
-        )
     facts: dict[str, Any] = {
         "kind": kind,
         "val_indices": list(indices),
