@@ -70,8 +70,8 @@ def images_of(config: Sensitivity, val: Split, seed: int) -> NDArray[np.int64]:
     num_val = len(val.labels)
     if config.num_images > num_val:
         raise RecipeError(
-            f"sensitivity.num_images = {config.num_images}: val has {num_val} images; allowed: at most so many, or 0, "
-            f"which takes all of them, or {MAX_IMAGES:,} where there are more"
+            f"sensitivity.num_images = {config.num_images}: val has {num_val} images; allowed: at most these, or 0 "
+            f"(all of them, or {MAX_IMAGES:,} where there are more)"
         )
     count = config.num_images or min(num_val, MAX_IMAGES)
     indices = np.arange(num_val) if count == num_val else calibration_indices(val.labels, count, seed)

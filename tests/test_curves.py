@@ -185,7 +185,9 @@ def test_a_thousand_of_a_large_val() -> None:
 
 
 def test_images_that_val_does_not_have() -> None:
-    with pytest.raises(RecipeError, match=r"^sensitivity\.num_images = 21: val has 20 images; allowed: at most so"):
+    with pytest.raises(
+        RecipeError, match=r"^sensitivity\.num_images = 21: val has 20 images; allowed: at most these, or 0"
+    ):
         curves.images_of(Sensitivity(num_images=21), uneven((5, 15)), 0)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -189,41 +191,55 @@ def test_fractions_stand_with_the_figures_where_they_differ() -> None:
 
 
 @pytest.fixture
-def load(make_npz: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[..., recipe.Recipe]:
+def settings(make_npz: Callable[..., Path]) -> dict[str, Any]:
+    return {**SMALL, "data.name": "", "data.path": str(make_npz()), "sensitivity.sparsities": [0.5, 0.9]}
+
+
+@pytest.fixture
+def load(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., recipe.Recipe]:
     """A small recipe; its thread count is left alone, as this process has one already."""
     monkeypatch.setattr("edgekd._keras.set_determinism", lambda num_threads: None)
-    settings = {
-        **SMALL,
-        "distill.width_multiplier": 0.5,
-        "data.name": "",
-        "data.path": str(make_npz()),
-        "sensitivity.sparsities": [0.5, 0.9],
-    }
     return lambda **changes: recipe.load("quickstart", settings | changes)
 
 
 @pytest.mark.slow
-def test_a_build_finds_the_analysis_of_the_command(load: Callable[..., recipe.Recipe], tmp_path: Path) -> None:
+def test_a_build_finds_the_analysis_of_the_command(
+    settings: dict[str, Any], load: Callable[..., recipe.Recipe], tmp_path: Path
+) -> None:
+    """Training takes processes of its own, on one thread."""
     cache, out = Cache(tmp_path / "cache"), tmp_path / "out"
     protected = {"prune.protected_layers": ["stem_conv"]}
-    document = sensitivity.analyse(load(**protected), ["weights", "channels"], out, cache=cache)
-    assert json.loads((out / "sensitivity.json").read_text()) == document
+
+    def edgekd(command: str, folder: Path, *options: str, **changes: Any) -> str:
+        keys = [f"--set={key}={json.dumps(value)}" for key, value in (settings | protected | changes).items()]
+        words = [command, "quickstart", *keys, "--cache-dir", cache.root, "--out", folder, *options]
+        done = subprocess.run([sys.executable, "-m", "edgekd", *map(str, words)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    printed = edgekd("sensitivity", out)
+    document = json.loads((out / "sensitivity.json").read_text())
     assert document["recipe"]["prune"]["allocation"] == "uniform"
     for kind in ("weights", "channels"):
         layers = document["analyses"][kind]["layers"]
         assert "stem_conv" not in [row["layer"] for row in layers]
-        assert len(layers) >= 3
+        assert len(layers) >= 5
+        first = max(layers, key=lambda row: float(row["mean_rise"]))["layer"]
+        assert f"most sensitive: {first}, " in printed
         assert (out / f"{kind}.png").stat().st_size > 10_000
         assert f"![{kind}]({kind}.png)" in (out / "sensitivity.md").read_text()
-    changes = {**protected, "prune.allocation": "sensitivity", "prune.final_sparsity": 0.7}
-    made, records = pipeline.artifacts(load(**changes), cache=cache, until="prune")
-    assert {record.name: record.cached for record in records}["sensitivity"]
-    assert made["prune"].facts["measured_sparsity"] == pytest.approx(0.7, abs=0.002)
-    assert len(set(made["prune"].facts["layer_sparsities"].values())) > 1
-    changes = {**protected, "prune.method": "channel", "prune.criterion": "sensitivity", "prune.keep_macs": 0.9}
-    made, records = pipeline.artifacts(load(**changes), cache=cache, until="sensitivity")
-    assert {record.name: record.cached for record in records}["sensitivity"]
-    assert made["sensitivity"].facts == document["analyses"]["channels"]
+
+    channel = {"prune.method": "channel", "prune.criterion": "sensitivity", "prune.keep_macs": 0.9}
+    found, _ = pipeline.artifacts(load(**protected, **channel), cache=cache, until="sensitivity", dry=True)
+    assert found["sensitivity"].facts == document["analyses"]["channels"]
+
+    weight = {"prune.allocation": "sensitivity", "prune.final_sparsity": 0.7}
+    found, _ = pipeline.artifacts(load(**protected, **weight), cache=cache, until="sensitivity", dry=True)
+    assert found["sensitivity"].facts == document["analyses"]["weights"]
+    edgekd("build", tmp_path / "run", "--until", "prune", **weight)
+    found, _ = pipeline.artifacts(load(**protected, **weight), cache=cache, until="prune", dry=True)
+    assert found["prune"].facts["measured_sparsity"] == pytest.approx(0.7, abs=0.002)
+    assert len(set(found["prune"].facts["layer_sparsities"].values())) > 1
 
 
 @pytest.mark.parametrize(
