@@ -176,17 +176,20 @@ class _Builder(StageRunner):
 
     def chain(self) -> None:
         """The stages, in the order in which the data passes them."""
+        from edgekd.stages import sensitivity
         from edgekd.stages.quantize import quantize
         from edgekd.stages.verify import check_classes, verify
 
         r = self.recipe
         _keras.set_determinism(r.num_threads)
-        if r.distill.weights != "none" or keys.plugins(r.distill) or r.prune.method == "channel":
+        if r.distill.weights != "none" or keys.plugins(r.distill) or r.prune.method != "none":
             check_fit(r)
 
         source = {"source": self.fingerprint}
         images = self.cached("data", data.prepare, config=r.data, ingredients=source, shown=True)
         check_classes(r.gates, images.facts["class_names"])
+        if r.prune.analysis:
+            sensitivity.check(r.sensitivity, images, r.data.split_seed)
 
         student, steps = self.student(images)
 
@@ -230,8 +233,40 @@ class _Builder(StageRunner):
         went_on = dataclasses.replace(d, weights="none")
         methods = {"weight": (prune_weights, "pruned"), "channel": (prune_channels, "channel_pruned")}
         prune, step = methods[r.prune.method]
-        pruned = self.trained("prune", prune, images, logits, made, config=r.prune, distillation=went_on)
+        analysis = self.sensitivity(images, logits, made, went_on) if r.prune.analysis else None
+        pruned = self.trained(
+            "prune", prune, images, logits, made, config=r.prune, distillation=went_on, analysis=analysis
+        )
         return pruned, [*steps, step]
+
+    def sensitivity(
+        self, images: Artifact, logits: Artifact | None, student: Artifact, distillation: Distill
+    ) -> Artifact:
+        """What each layer is worth to the student, by the kind of pruning that follows."""
+        from edgekd.stages.sensitivity import channel_sensitivity, weight_sensitivity
+
+        r = self.recipe
+        shared: dict[str, Any] = {
+            "config": r.sensitivity,
+            "protected_layers": r.prune.protected_layers,
+            "subset_seed": r.data.split_seed,
+            "ingredients": {"num_threads": self.num_threads},
+            "shown": True,
+        }
+        if r.prune.analysis == "weights":
+            return self.cached("sensitivity", weight_sensitivity, images, student, **shared)
+        return self.cached(
+            "sensitivity",
+            channel_sensitivity,
+            images,
+            logits,
+            student,
+            multiple=r.prune.channel_multiple,
+            distillation=distillation,
+            training=r.prune.training,
+            seed=self.seed,
+            **shared,
+        )
 
     def student_of(self, config: Distill, *inputs: Artifact | None, stage: str = "distill") -> Artifact:
         """Train a student, with or without what a teacher knows."""
@@ -310,6 +345,7 @@ class _Builder(StageRunner):
             verification=verified,
             benchmark=measured,
             pruned=self.artifacts.get("prune"),
+            sensitivity=self.artifacts.get("sensitivity"),
             stages=[asdict(record) for record in self.records],
             out_dir=self.folder.staging,
         )

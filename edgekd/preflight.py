@@ -14,6 +14,7 @@ STAGES = (
     "student_alone",
     "teacher_logits",
     "distill",
+    "sensitivity",
     "prune",
     "quantize",
     "verify",
@@ -27,6 +28,7 @@ OPTIONAL_STAGES = {
     "teacher": "distill.mode=stored",
     "teacher_logits": "distill.hard_loss_weight=0.5",
     "student_alone": "distill.train_alone=true",
+    "sensitivity": "prune.method=weight --set prune.allocation=sensitivity",
     "prune": "prune.method=weight",
 }
 
@@ -76,6 +78,7 @@ def skipped_stages(recipe_: Recipe) -> set[str]:
         "teacher": mode != "self",
         "teacher_logits": (mode in ("stored", "self") or pruned) and recipe_.distill.uses_teacher,
         "student_alone": recipe_.distill.train_alone or mode == "self",
+        "sensitivity": bool(recipe_.prune.analysis),
         "prune": pruned,
     }
     return {name for name in OPTIONAL_STAGES if not there[name]}
@@ -83,7 +86,7 @@ def skipped_stages(recipe_: Recipe) -> set[str]:
 
 def check_fit(resolved: Recipe) -> None:
     """Raise before hours of training where a student cannot be built or pruned, or its weights do not fit."""
-    from edgekd.stages import prune_channels
+    from edgekd.stages import prune_channels, prune_weights
 
     d = resolved.distill
     # Layers without a name of their own get the names that they will have in the stage.
@@ -97,3 +100,5 @@ def check_fit(resolved: Recipe) -> None:
     )
     if resolved.prune.method == "channel":
         prune_channels.check(student, resolved.prune)
+    elif resolved.prune.method == "weight":
+        prune_weights.check(student, resolved.prune)

@@ -21,6 +21,7 @@ from edgekd.config.data import Data
 from edgekd.config.distill import Distill
 from edgekd.config.prune import Prune
 from edgekd.config.quantize import Quantize
+from edgekd.config.sensitivity import Sensitivity
 from edgekd.config.teacher import Teacher, is_teacher_file
 from edgekd.config.training import Training
 from edgekd.config.verify import Gates, Verify
@@ -40,6 +41,7 @@ class Recipe:
     data: Data = field(default_factory=Data)
     teacher: Teacher = field(default_factory=Teacher)
     distill: Distill = field(default_factory=Distill)
+    sensitivity: Sensitivity = field(default_factory=Sensitivity)
     prune: Prune = field(default_factory=Prune)
     quantize: Quantize = field(default_factory=Quantize)
     verify: Verify = field(default_factory=Verify)
@@ -218,6 +220,14 @@ def _check_across(recipe: Recipe) -> None:
         raise RecipeError(
             f"prune.initial_sparsity = {recipe.prune.initial_sparsity}: "
             f"at most prune.final_sparsity, {recipe.prune.final_sparsity}"
+        )
+    for name in ("sparsities", "channel_fractions"):
+        if not getattr(recipe.sensitivity, name):
+            raise RecipeError(f"sensitivity.{name} = []: at least one fraction is wanted")
+    if recipe.prune.analysis == "weights" and recipe.prune.final_sparsity > max(recipe.sensitivity.sparsities):
+        raise RecipeError(
+            f"prune.final_sparsity = {recipe.prune.final_sparsity}: no layer is pruned further than was tried, "
+            f"{max(recipe.sensitivity.sparsities)}; lower it, or add a higher one to sensitivity.sparsities"
         )
     if "int8" not in recipe.quantize.variants:
         raise RecipeError("quantize.variants: int8 is the shipped model and cannot be left out")

@@ -166,6 +166,8 @@ class StageRunner:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Artifact):
+        return value.digest
     return to_table(value) if dataclasses.is_dataclass(value) else value
 
 

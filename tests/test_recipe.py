@@ -39,7 +39,7 @@ def test_builtin_names() -> None:
         ({"prune.initial_sparsity": 0.9}, "prune.initial_sparsity = 0.9: at most prune.final_sparsity, 0.5"),
         ({"prune.method": "weigth"}, 'prune.method = "weigth": allowed: none, weight, channel; did you mean "weight"?'),
         ({"prune.keep_macs": 0.0}, "prune.keep_macs = 0.0: allowed: above 0 and at most 1"),
-        ({"prune.criterion": "tailor"}, 'allowed: l1, bn_scale, taylor; did you mean "taylor"?'),
+        ({"prune.criterion": "tailor"}, 'allowed: l1, bn_scale, taylor, sensitivity; did you mean "taylor"?'),
         ({"prune.rounds": 0}, "prune.rounds = 0: allowed: at least 1"),
         ({"prune.protected_layers": "stem"}, "prune.protected_layers = 'stem': a list is wanted"),
         ({"teacher.training.schedule": "linear"}, "allowed: cosine, step, constant"),

@@ -17,7 +17,7 @@ import pytest
 from edgekd import recipe
 from edgekd.artifact import Artifact
 from edgekd.options import to_table
-from edgekd.stages.report import _not_measured, assemble, check, render, report, summary_rows
+from edgekd.stages.report import _not_measured, _sensitivity, assemble, check, render, report, summary_rows
 
 Document = dict[str, Any]
 SCHEMA = json.loads((resources.files("edgekd") / "schemas" / "report.schema.json").read_text(encoding="utf-8"))
@@ -359,6 +359,55 @@ def test_removed_channels_are_told_and_are_not_called_zeros(
     assert "of 1,000 parameters 625 (62.5%;" in text
     assert f"top-1 0.963 and AUC 0.988 before, 0.718 and 0.812 right {after}, 0.948 and 0.976 after training on" in text
     assert "zeros" not in text
+
+
+def sensitivity_of(**rises: float) -> Document:
+    start = {"removed": 0, "fraction": 0.0, "loss": 0.25, "top1": 0.9625, "auc": 0.9875}
+    layers = [
+        {
+            **{"layer": name, "size": 100, "mean_rise": rise, "taken": 0.125},
+            "points": [start, {**start, "removed": 50, "fraction": 0.5, "loss": 0.25 + 2 * rise}],
+        }
+        for name, rise in rises.items()
+    ]
+    baseline = {"loss": 0.25, "top1": 0.9625, "auc": 0.9875}
+    return {"kind": "weights", "num_images": 78, "baseline": baseline, "layers": layers}
+
+
+@pytest.mark.parametrize("form", [markdown, lambda document: html(document).text], ids=["md", "html"])
+def test_the_most_sensitive_layers_are_named(form: Callable[[Document], str], document: Document) -> None:
+    document["sensitivity"] = sensitivity_of(stem=0.5, body=-0.25, neck=0.75, logits=0.625)
+    check(document)
+    text = " ".join(form(document).split())
+    told = text.split("pruned alone before, on 78 images of val. The most sensitive are ")[1]
+    places = [told.index(name) for name in ("neck (the loss rises by 0.750", "logits (", "stem (")]
+    assert places == sorted(places)
+    assert "pruning took 12.5% of its weights" in told
+    assert "body (" not in told
+    document["sensitivity"] = None
+    check(document)
+    assert "most sensitive" not in form(document)
+
+
+@pytest.mark.parametrize(
+    ("analysis", "taken"),
+    [
+        ({"layer_sparsities": {"stem": 0.25, "body": 0.5}}, [0.25, 0.5]),
+        (
+            {"channels": {"stem": {"before": 16, "after": 12}, "body": {"before": 16, "after": 16}}},
+            [0.25, 0.0],
+        ),
+    ],
+)
+def test_what_pruning_took_stands_beside_what_was_measured(analysis: Document, taken: list[float]) -> None:
+    found = sensitivity_of(stem=0.5, body=0.25)
+    rows = [{name: value for name, value in row.items() if name != "taken"} for row in found["layers"]]
+    before = Artifact(Path(), "", {**found, "layers": rows, "val_indices": [1, 2], "grid": [0.5], "summary": ""})
+    told = _sensitivity(before, Artifact(Path(), "", analysis))
+    assert told is not None
+    assert [row["taken"] for row in told["layers"]] == taken
+    assert told.keys() == {"kind", "num_images", "baseline", "layers"}
+    assert _sensitivity(None, None) is None
 
 
 def test_what_was_not_measured_is_a_dash(document: Document) -> None:

@@ -8,7 +8,7 @@
     smaller = remove(structure, plan)               # equals zeroed(structure, plan) before fine-tuning
 """
 
-from edgekd.channels.choose import by_curves, by_ratios, by_scores, counts, lowest
+from edgekd.channels.choose import by_curves, by_ratios, by_scores, count_at, counts, lowest
 from edgekd.channels.criteria import Scores, bn_scale, l1, taylor
 from edgekd.channels.groups import Group, Structure, follow
 from edgekd.channels.macs import macs
@@ -24,6 +24,7 @@ __all__ = [
     "by_curves",
     "by_ratios",
     "by_scores",
+    "count_at",
     "counts",
     "follow",
     "l1",

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.allocation import lower_hull
 from edgekd.channels.criteria import Scores
 from edgekd.channels.groups import Group, Structure
 from edgekd.channels.macs import table
@@ -26,6 +27,12 @@ def counts(group: Group, multiple: int = MULTIPLE, minimum: int = MULTIPLE) -> l
         return [len(group)]
     first = -(-max(minimum, 1) // multiple) * multiple
     return [len(group), *sorted(range(first, len(group), multiple), reverse=True)]
+
+
+def count_at(group: Group, ratio: float, multiple: int = MULTIPLE, minimum: int = MULTIPLE) -> int:
+    """The lowest allowed number of channels that removes no more than that fraction of the group, in [0, 1)."""
+    # The small number is for ratios like 0.7, of which 1 - 0.7 is a little less than 0.3.
+    return min(count for count in counts(group, multiple, minimum) if count >= len(group) * (1 - ratio) - 1e-9)
 
 
 def lowest(structure: Structure, scores: Scores, kept: Mapping[str, int]) -> Plan:
@@ -66,10 +73,7 @@ def by_ratios(
             raise RecipeError(f'ratio of "{name}" = {ratio:g}; allowed: 0 <= ratio < 1 (1 would leave no channel)')
         if ratio and group.kept_because:
             raise RecipeError(f'ratio of "{name}" = {ratio:g}, but its channels have to stay: {group.kept_because}')
-        # The small number is for ratios like 0.7, of which 1 - 0.7 is a little less than 0.3.
-        kept[name] = min(
-            count for count in counts(group, multiple, minimum) if count >= len(group) * (1 - ratio) - 1e-9
-        )
+        kept[name] = count_at(group, ratio, multiple, minimum)
     return lowest(structure, scores, kept)
 
 
@@ -171,7 +175,7 @@ def _descend(
     if not 0 < keep_macs <= 1:
         raise RecipeError(f"keep_macs = {keep_macs:g}; allowed: 0 < keep_macs <= 1")
     macs_of, index = table(structure), {name: place for place, name in enumerate(structure.groups)}
-    paths = {index[name]: _hull(row) for name, row in harms.items()}
+    paths = {index[name]: _path(row) for name, row in harms.items()}
     at = dict.fromkeys(paths, 0)
     now = np.array([len(group) for group in structure.groups.values()])
     whole, smallest = macs_of(now), now.copy()
@@ -209,18 +213,6 @@ def _descend(
         now = after[:, best]
 
 
-def _hull(harms: Mapping[int, float]) -> list[tuple[int, float]]:
-    """The lower convex hull of harm over channels removed, from all channels down; a group goes along it.
-
-    Where a large step is cheaper for each channel than the small step before it, the small one is left out.
-    """
-
-    def slope(start: tuple[int, float], end: tuple[int, float]) -> float:
-        return (end[1] - start[1]) / (start[0] - end[0])
-
-    path: list[tuple[int, float]] = []
-    for point in sorted(harms.items(), reverse=True):
-        while len(path) > 1 and slope(path[-2], path[-1]) > slope(path[-1], point):
-            path.pop()
-        path.append(point)
-    return path
+def _path(harms: Mapping[int, float]) -> list[tuple[int, float]]:
+    """The counts that a group goes through on its way down, with their harm: a lower convex hull."""
+    return [(-int(place), harm) for place, harm in lower_hull((-count, harm) for count, harm in harms.items())]

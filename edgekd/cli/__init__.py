@@ -12,6 +12,7 @@ from edgekd.cli.build import build
 from edgekd.cli.bundle import bundle
 from edgekd.cli.compress import compress
 from edgekd.cli.report import report
+from edgekd.cli.sensitivity import sensitivity
 from edgekd.errors import EdgekdError
 
 EXIT_INTERRUPTED = 130
@@ -60,5 +61,5 @@ def main() -> None:
     """
 
 
-for _command in (build, ablate, compress, benchmark, bundle, report):
+for _command in (build, ablate, sensitivity, compress, benchmark, bundle, report):
     main.add_command(_command)

@@ -19,6 +19,12 @@ class Prune:
     )
     initial_sparsity: float = option(0.0, "weight: fraction of zeros at the first pruning step", minimum=0, below=1)
     final_sparsity: float = option(0.5, "weight: fraction of zeros at the end", minimum=0, below=1)
+    allocation: str = option(
+        "uniform",
+        "weight: uniform: every layer has final_sparsity; sensitivity: all layers together have it, each as many zeros "
+        "as cost least by an analysis of the student on val (table sensitivity)",
+        choices=("uniform", "sensitivity"),
+    )
     end_fraction: float = option(
         0.6, "weight: share of the steps after which the final sparsity is reached; the rest heals", above=0, maximum=1
     )
@@ -29,8 +35,9 @@ class Prune:
     criterion: str = option(
         "taylor",
         "channel: what a channel is worth: l1 (size of its weights), bn_scale (its factor in batch normalization), "
-        "taylor (what the distillation loss on training views would change by without it)",
-        choices=("l1", "bn_scale", "taylor"),
+        "taylor (what the distillation loss on training views would change by without it); sensitivity: how many go "
+        "of each layer is chosen by what val loses without them (table sensitivity), and which by taylor",
+        choices=("l1", "bn_scale", "taylor", "sensitivity"),
     )
     rounds: int = option(
         1,
@@ -43,6 +50,15 @@ class Prune:
         8, "channel: layers keep all channels or a multiple of this; kernels like 8", minimum=1, maximum=1024
     )
     protected_layers: tuple[str, ...] = option(
-        (), "channel: names of layers that keep all their channels (and so do layers that are added to them)"
+        (),
+        "names of layers that are left alone: weight: they get no zeros; channel: they keep all their channels (and so "
+        "do layers that are added to them)",
     )
     training: Training = field(default_factory=lambda: Training(learning_rate=0.01, warmup_epochs=0.0))
+
+    @property
+    def analysis(self) -> str:
+        """The kind of sensitivity that it takes: ``weights``, ``channels``, or empty for none."""
+        if self.method == "weight" and self.allocation == "sensitivity":
+            return "weights"
+        return "channels" if self.method == "channel" and self.criterion == "sensitivity" else ""

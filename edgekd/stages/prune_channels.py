@@ -3,33 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgekd import _keras, channels, objectives
-from edgekd._keras import tf
+from edgekd import _keras, channel_choice, channels, curves, objectives
 from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.config.distill import Distill
 from edgekd.config.prune import Prune
-from edgekd.data import Dataset
-from edgekd.errors import ModelError, RecipeError
+from edgekd.curves import Curve
+from edgekd.data import Dataset, Split
+from edgekd.errors import RecipeError
 from edgekd.logits_store import LogitsStore
 from edgekd.progress import Progress
-from edgekd.step import Batch, Learner, Objective, epoch_order, make_batch, weights_of_classes
+from edgekd.step import Batch, Learner, Objective
 from edgekd.tasks import Task
 from edgekd.training import evaluate, fit, make_predict
-from edgekd.views import show
 
 logger = logging.getLogger("edgekd")
 
 PLAN_FILE = "plan.json"
-
-# Two thousand images at the default batch size: seconds of work, and more of them hardly change the order.
-MAX_BATCHES = 16
 
 
 def prune_channels(
@@ -43,11 +40,13 @@ def prune_channels(
     seed: int,
     work: Path,
     progress: Progress,
+    analysis: Artifact | None = None,
 ) -> Artifact:
     """Remove the channels that are worth least until ``keep_macs`` of the multiply-accumulates remain, and heal.
 
     At once, or in rounds of equal steps in log multiply-accumulates (:func:`budgets`). After each removal the student
-    trains with the loss of the distillation, on the teacher's stored logits, and scores are taken anew.
+    trains with the loss of the distillation, on the teacher's stored logits, and scores are taken anew; so are curves
+    of sensitivity, on the same images of val, as what the first removal and the training left is another student.
 
     Args:
         data: images.
@@ -59,6 +58,7 @@ def prune_channels(
         seed: of order and views.
         work: folder of the plans and checkpoints.
         progress: where the task is shown.
+        analysis: of the student's sensitivity to removed channels, for ``criterion = "sensitivity"``.
 
     Raises:
         ModelError, RecipeError: as :func:`check`.
@@ -77,8 +77,11 @@ def prune_channels(
     shares = epochs_of_rounds(config.training.epochs, config.rounds)
     for index, (budget, epochs) in enumerate(zip(budgets(config), shares, strict=True)):
         place = work / f"round{index}"
-        batches = _batches(dataset, config, distillation, soft_targets, seed, index)
-        model = _smaller(model, config, budget * size["macs"], objective, batches, place)
+        batches = channel_choice.training_batches(
+            dataset, config.training, distillation.views, soft_targets, seed, index
+        )
+        measure = functools.partial(_curves, analysis, dataset.val, config.channel_multiple, index)
+        model = _smaller(model, config, budget * size["macs"], objective, batches, measure, place)
         cut = evaluate(make_predict(model), dataset.val)
         part = f", round {index + 1} of {config.rounds}" if config.rounds > 1 else ""
         epochs_seen = fit(
@@ -115,11 +118,12 @@ def check(model: Any, config: Prune) -> None:
 
     Raises:
         ModelError: a layer that cannot be followed, or no batch normalization where ``bn_scale`` wants it.
-        RecipeError: a protected layer that does not exist, a budget that cannot be reached.
+        RecipeError: a protected layer that does not exist, a budget that cannot be reached, nothing to remove.
     """
-    structure = _follow(model, config)
+    structure = channel_choice.follow(model, config.protected_layers)
     scores = channels.bn_scale(structure) if config.criterion == "bn_scale" else channels.l1(structure)
     _plan(structure, scores, config, config.keep_macs)
+    channel_choice.check_removable(structure, config.channel_multiple)
 
 
 def budgets(config: Prune) -> list[float]:
@@ -133,61 +137,61 @@ def epochs_of_rounds(epochs: int, rounds: int) -> list[int]:
     return [*[share] * (rounds - 1), epochs - share * (rounds - 1)]
 
 
-def _follow(model: Any, config: Prune) -> channels.Structure:
-    try:
-        return channels.follow(model, config.protected_layers)
-    except RecipeError as error:
-        raise RecipeError(f"prune.protected_layers: {error}") from None
-    except ModelError as error:
-        raise ModelError(f'prune.method = "channel": {error}; or set prune.method = "weight"') from None
-
-
-def _plan(structure: channels.Structure, scores: channels.Scores, config: Prune, keep_macs: float) -> channels.Plan:
+def _plan(
+    structure: channels.Structure,
+    scores: channels.Scores,
+    config: Prune,
+    keep_macs: float,
+    found: Sequence[Curve] | None = None,
+) -> channels.Plan:
     multiple = config.channel_multiple
+    bounds = {"multiple": multiple, "minimum": multiple}
     try:
-        return channels.by_scores(structure, scores, keep_macs, multiple=multiple, minimum=multiple)
+        if found is not None:
+            return channels.by_curves(structure, scores, curves.losses(found), keep_macs, **bounds)
+        return channels.by_scores(structure, scores, keep_macs, **bounds)
     except RecipeError as error:
         raise RecipeError(f"prune.{error}, or lower prune.channel_multiple ({multiple})") from None
 
 
+def _curves(
+    analysis: Artifact | None,
+    val: Split,
+    multiple: int,
+    index: int,
+    structure: channels.Structure,
+    scores: channels.Scores,
+) -> list[Curve] | None:
+    """The curves of a round: those of the analysis in the first, and measured anew in the others."""
+    if analysis is None:
+        return None
+    facts = analysis.facts
+    if index == 0:
+        return curves.read(facts["layers"])
+    looked_at = curves.part(val, np.array(facts["val_indices"]))
+    return curves.of_channels(structure, scores, looked_at, facts["grid"], multiple)
+
+
 def _smaller(
-    model: Any, config: Prune, max_macs: float, objective: Objective, batches: Iterator[Batch], place: Path
+    model: Any,
+    config: Prune,
+    max_macs: float,
+    objective: Objective,
+    batches: Iterator[Batch],
+    measure: Callable[[channels.Structure, channels.Scores], list[Curve] | None],
+    place: Path,
 ) -> Any:
     """Remove what is worth least; the plan is stored, as the round's checkpoint fits what it leads to and no other."""
-    structure = _follow(model, config)
+    structure = channel_choice.follow(model, config.protected_layers)
     plan = _stored_plan(place / PLAN_FILE)
     if plan is None:
-        scores = _scores(structure, config.criterion, objective, batches)
+        scores = channel_choice.scores(structure, config.criterion, objective, batches)
         # A round may remove more than it has to, as channels go by eights: then the next may find nothing left to do.
-        plan = _plan(structure, scores, config, min(1.0, max_macs / channels.macs(model)))
+        keep_macs = min(1.0, max_macs / channels.macs(model))
+        plan = _plan(structure, scores, config, keep_macs, measure(structure, scores))
         place.mkdir(parents=True, exist_ok=True)
         write_json(place / PLAN_FILE, plan.removed)
     return channels.remove(structure, plan)
-
-
-def _scores(
-    structure: channels.Structure, criterion: str, objective: Objective, batches: Iterator[Batch]
-) -> channels.Scores:
-    if criterion == "l1":
-        return channels.l1(structure)
-    if criterion == "bn_scale":
-        return channels.bn_scale(structure)
-    model = structure.model
-    loss = tf.function(lambda batch: objective(batch, model(show(batch.scene), training=False)))
-    return channels.taylor(structure, batches, loss)
-
-
-def _batches(
-    dataset: Dataset, config: Prune, distillation: Distill, soft_targets: LogitsStore | None, seed: int, index: int
-) -> Iterator[Batch]:
-    """Batches of training views as a step of training sees them; each round looks at another view."""
-    view = index if soft_targets is None else index % len(soft_targets)
-    order, size = epoch_order(seed, index, len(dataset.train.labels)), config.training.batch_size
-    class_weights = weights_of_classes(config.training, dataset.train)
-    for number in range(min(MAX_BATCHES, max(1, len(order) // size))):
-        indices = np.sort(order[number * size :][:size])
-        batch = make_batch(dataset.train, indices, view, distillation.views, seed, soft_targets, class_weights)
-        yield tf.nest.map_structure(tf.convert_to_tensor, batch)
 
 
 def _stored_plan(path: Path) -> channels.Plan | None:
@@ -205,7 +209,7 @@ def _size(model: Any) -> dict[str, int]:
 
 
 def _channels(model: Any, config: Prune) -> dict[str, int]:
-    return {name: len(group) for name, group in _follow(model, config).groups.items() if not group.kept_because}
+    return {group.name: len(group) for group in channel_choice.follow(model, config.protected_layers).prunable}
 
 
 def _summary(facts: dict[str, Any], task: Task) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgekd import _keras, objectives
+from edgekd import _keras, curves, objectives, sparsity_choice
 from edgekd.artifact import Artifact
 from edgekd.config.distill import Distill
 from edgekd.config.prune import Prune
@@ -32,13 +33,14 @@ def prune_weights(
     seed: int,
     work: Path,
     progress: Progress,
+    analysis: Artifact | None = None,
 ) -> Artifact:
-    """Set the smallest weights of every convolution and dense layer to zero, step by step (Zhu and Gupta 2017).
+    """Set the smallest weights of convolutions and dense layers to zero, step by step (Zhu and Gupta 2017).
 
-    The sparsity follows tfmot's polynomial schedule from ``initial_sparsity`` to ``final_sparsity`` over the first
-    ``end_fraction`` of the steps; the loss is that of the distillation, on the teacher's stored logits. Depthwise
-    kernels stay dense: they are few, and tfmot leaves them alone. Of the epochs at full sparsity, the one with the best
-    val AUC is kept.
+    The sparsity follows tfmot's polynomial schedule from ``initial_sparsity`` to ``final_sparsity``, or to the layer's
+    own (:func:`edgekd.sparsity_choice.layer_sparsities`), over the first ``end_fraction`` of the steps; the loss is
+    that of the distillation, on the teacher's stored logits. Of the epochs at full sparsity, the one with the best val
+    AUC is kept.
 
     Args:
         data: images.
@@ -50,8 +52,10 @@ def prune_weights(
         seed: of order and views.
         work: folder of the checkpoint.
         progress: where the task is shown.
+        analysis: of the student's sensitivity to zeros, where zeros are shared out by it.
 
     Raises:
+        RecipeError: as :func:`check`.
         TrainingError: the loss is not a number, or the sparsity reached is not the one asked for.
     """
     dataset = Dataset.open(data)
@@ -59,14 +63,20 @@ def prune_weights(
     tfmot = _keras.tfmot()
     steps_per_epoch = max(1, len(dataset.train.labels) // config.training.batch_size)
     end_step = round(config.end_fraction * config.training.epochs * steps_per_epoch)
-    schedule = tfmot.sparsity.keras.PolynomialDecay(
-        initial_sparsity=config.initial_sparsity,
-        final_sparsity=config.final_sparsity,
-        begin_step=0,
-        end_step=max(1, end_step),
-        frequency=min(config.frequency, max(1, end_step)),
-    )
-    model = _wrap(_keras.load_model(student.path / "model"), tfmot, schedule)
+    unpruned = _keras.load_model(student.path / "model")
+    found = None if analysis is None else curves.read(analysis.facts["layers"])
+    sparsities = sparsity_choice.layer_sparsities(unpruned, config, found)
+    schedules = {
+        name: tfmot.sparsity.keras.PolynomialDecay(
+            initial_sparsity=min(config.initial_sparsity, sparsity),
+            final_sparsity=sparsity,
+            begin_step=0,
+            end_step=max(1, end_step),
+            frequency=min(config.frequency, max(1, end_step)),
+        )
+        for name, sparsity in sparsities.items()
+    }
+    model = _wrap(unpruned, tfmot, schedules)
     history = fit(
         Learner.alone(model, objectives.while_pruning(distillation, dataset.task.head)),
         dataset,
@@ -81,31 +91,40 @@ def prune_weights(
         first_epoch_kept=-(-end_step // steps_per_epoch),
     )
     stripped = tfmot.sparsity.keras.strip_pruning(model)
-    sparsity = measured_sparsity(stripped)
+    sparsity = measured_sparsity(stripped, sparsities)
     if abs(sparsity - config.final_sparsity) > TOLERANCE:
         raise TrainingError(
             f"pruning reached a sparsity of {sparsity:.3f}, not prune.final_sparsity = {config.final_sparsity}; "
             "raise prune.training.epochs or lower prune.frequency"
         )
     _keras.save_model(stripped, out_dir / "model")
-    facts = {"history": history, "measured_sparsity": sparsity, "val": evaluate(make_predict(stripped), dataset.val)}
+    facts = {
+        "history": history,
+        "layer_sparsities": sparsities,
+        "measured_sparsity": sparsity,
+        "val": evaluate(make_predict(stripped), dataset.val),
+    }
     return Artifact.seal(out_dir, facts)
 
 
-def _wrap(model: Any, tfmot: Any, schedule: Any) -> Any:
+def check(model: Any, config: Prune) -> None:
+    """Raise where a student cannot be pruned as the recipe says; neither weights nor images matter.
+
+    Raises:
+        RecipeError: a protected layer that does not exist, or nothing that is left to prune.
+    """
+    sparsity_choice.prunable(model, config.protected_layers)
+
+
+def _wrap(model: Any, tfmot: Any, schedules: Mapping[str, Any]) -> Any:
     """Put tfmot's wrapper around every layer that is pruned; the others stay as they are, weights and all."""
 
     def wrapped(layer: Any) -> Any:
-        return (
-            tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedule) if _is_pruned(layer) else layer
-        )
+        if layer.name not in schedules:
+            return layer
+        return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedules[layer.name])
 
     return _keras.tf_keras.models.clone_model(model, clone_function=wrapped)
-
-
-def _is_pruned(layer: Any) -> bool:
-    layers = _keras.tf_keras.layers
-    return isinstance(layer, (layers.Conv2D, layers.Dense)) and not isinstance(layer, layers.DepthwiseConv2D)
 
 
 def _pruning_hooks(model: Any, tfmot: Any) -> Hooks:
@@ -119,7 +138,7 @@ def _pruning_hooks(model: Any, tfmot: Any) -> Hooks:
     )
 
 
-def measured_sparsity(model: Any) -> float:
-    """Fraction of zeros among the weights that pruning touches: kernels of convolutions and dense layers."""
-    kernels = [layer.kernel.numpy() for layer in model.layers if _is_pruned(layer)]
+def measured_sparsity(model: Any, layers: Iterable[str]) -> float:
+    """Fraction of zeros among the weights that pruning touches: the kernels of these layers together."""
+    kernels = [model.get_layer(name).kernel.numpy() for name in layers]
     return float(sum(np.sum(kernel == 0) for kernel in kernels) / sum(kernel.size for kernel in kernels))

@@ -35,6 +35,7 @@ def report(
     stages: Sequence[Mapping[str, Any]],
     out_dir: Path,
     pruned: Artifact | None = None,
+    sensitivity: Artifact | None = None,
 ) -> dict[str, Any]:
     """Assemble the document, hold it against its schema, and write ``report.json``, ``report.md``, ``report.html``.
 
@@ -47,11 +48,12 @@ def report(
         stages: ``{"name", "key", "cached", "seconds"}`` each.
         out_dir: the run folder.
         pruned: of the prune stage, if there was one.
+        sensitivity: of the analysis before it, if there was one.
 
     Returns:
         The document.
     """
-    document = assemble(recipe, data, models, verification, benchmark, stages, pruned)
+    document = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity)
     write(document, out_dir)
     return document
 
@@ -72,6 +74,7 @@ def assemble(
     benchmark: Artifact | None,
     stages: Sequence[Mapping[str, Any]],
     pruned: Artifact | None = None,
+    sensitivity: Artifact | None = None,
 ) -> dict[str, Any]:
     """Bring together what the stages found, in the names of the schema."""
     timed = benchmark.facts["models"] if benchmark else {}
@@ -96,6 +99,7 @@ def assemble(
         },
         "models": rows,
         "given_teacher": _given_teacher(models),
+        "sensitivity": _sensitivity(sensitivity, pruned),
         "channel_pruning": _channel_pruning(pruned),
         "claims": verification.facts["claims"],
         "not_measured": _not_measured([row["id"] for row in rows], _given_teacher(models)),
@@ -204,6 +208,19 @@ def _given_teacher(models: Sequence[Artifact]) -> dict[str, Any] | None:
     """A teacher that came as a file: which, and what it can do."""
     facts = next((model.facts for model in models if "given" in model.facts), None)
     return None if facts is None else {**facts["given"], "val": facts["val"], "test": facts["test"]}
+
+
+def _sensitivity(analysis: Artifact | None, pruned: Artifact | None) -> dict[str, Any] | None:
+    """What was measured of each layer, and what fraction of it pruning then took; None without an analysis."""
+    if analysis is None or pruned is None:
+        return None
+    if "channels" in pruned.facts:
+        taken = {name: 1 - count["after"] / count["before"] for name, count in pruned.facts["channels"].items()}
+    else:
+        taken = pruned.facts["layer_sparsities"]
+    names = ("kind", "num_images", "baseline")
+    layers = [{**row, "taken": taken[row["layer"]]} for row in analysis.facts["layers"]]
+    return {**{name: analysis.facts[name] for name in names}, "layers": layers}
 
 
 def _channel_pruning(pruned: Artifact | None) -> dict[str, Any] | None:

@@ -1,0 +1,76 @@
+"""Which layers of a student get zeros, and how many each, as a recipe says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from edgekd import _keras
+from edgekd.allocation import allocate
+from edgekd.config.prune import Prune
+from edgekd.curves import Curve
+from edgekd.errors import RecipeError, did_you_mean
+
+
+def is_prunable(layer: Any) -> bool:
+    """Convolutions and dense layers. Depthwise kernels are few, and tfmot leaves them alone."""
+    layers = _keras.tf_keras.layers
+    return isinstance(layer, (layers.Conv2D, layers.Dense)) and not isinstance(layer, layers.DepthwiseConv2D)
+
+
+def prunable(model: Any, protected_layers: Iterable[str]) -> list[str]:
+    """Names of the layers that get zeros, in the model's order.
+
+    Args:
+        model: the student.
+        protected_layers: stay dense; one that has no kernel stays so anyway.
+
+    Raises:
+        RecipeError: a protected layer that does not exist, or nothing that is left to prune.
+    """
+    names = {layer.name for layer in model.layers}
+    for name in protected_layers:
+        if name not in names:
+            raise RecipeError(
+                f'prune.protected_layers: protected layer "{name}" is not in the model{did_you_mean(name, names)}'
+            )
+    found = [layer.name for layer in model.layers if is_prunable(layer) and layer.name not in set(protected_layers)]
+    if not found:
+        raise RecipeError(
+            "prune.protected_layers: no convolution or dense layer is left to prune; protect fewer layers"
+        )
+    return found
+
+
+def layer_sparsities(model: Any, config: Prune, curves: Sequence[Curve] | None = None) -> dict[str, float]:
+    """The fraction of zeros of each layer that is pruned.
+
+    Args:
+        model: the student.
+        config: ``final_sparsity`` for all, or shared out.
+        curves: of the analysis, for ``allocation = "sensitivity"``.
+
+    Raises:
+        RecipeError: as :func:`prunable`.
+    """
+    if curves is None:
+        return dict.fromkeys(prunable(model, config.protected_layers), config.final_sparsity)
+    return shared_out(curves, config.final_sparsity)
+
+
+def shared_out(curves: Sequence[Curve], sparsity: float) -> dict[str, float]:
+    """Share out zeros so that the layers have ``sparsity`` together and the loss predicted is least.
+
+    Predicted is the sum over the layers of what the loss rises by with that layer alone pruned, along the lower hull of
+    its curve (:func:`edgekd.allocation.allocate`). Zeros are whole: their number is the nearest to ``sparsity`` times
+    all weights, or a weight a layer less where ``sparsity`` is the end of the curves.
+
+    Args:
+        curves: one of each layer; none is pruned further than its last point.
+        sparsity: at most the last sparsity that was tried.
+    """
+    zeros = {curve.layer: [(int(point["removed"]), point["loss"]) for point in curve.points] for curve in curves}
+    reach = sum(points[-1][0] for points in zeros.values())
+    wanted = round(sparsity * sum(curve.size for curve in curves))
+    shares = allocate(zeros, min(wanted, reach))
+    return {curve.layer: shares[curve.layer] / curve.size for curve in curves}
