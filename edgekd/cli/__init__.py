@@ -10,6 +10,7 @@ from edgekd.cli.ablate import ablate
 from edgekd.cli.benchmark import benchmark
 from edgekd.cli.build import build
 from edgekd.cli.bundle import bundle
+from edgekd.cli.inspect import inspect
 from edgekd.cli.report import report
 from edgekd.errors import EdgekdError
 
@@ -59,5 +60,5 @@ def main() -> None:
     """
 
 
-for _command in (build, ablate, benchmark, bundle, report):
+for _command in (build, ablate, benchmark, bundle, inspect, report):
     main.add_command(_command)
