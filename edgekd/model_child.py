@@ -107,14 +107,19 @@ def self_test(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def predict(request: dict[str, Any]) -> dict[str, Any]:
-    """Write the probabilities of ``images`` (an .npy of uint8) by ``model``, with the task's ``head``, to ``out``."""
+    """Write the probabilities that ``model`` gives, with the task's ``head``.
+
+    ``jobs`` are ``{"images", "kernel", "out"}`` each: an .npy of uint8 images, the kernel, and where to write.
+    """
     import numpy as np
 
     from edgekd._litert import predict_probs
 
-    images = np.load(request["images"], mmap_mode="r", allow_pickle=False)
-    np.save(request["out"], predict_probs(request["model"], images, head=request["head"]), allow_pickle=False)
-    return {"num_images": len(images)}
+    for job in request["jobs"]:
+        images = np.load(job["images"], mmap_mode="r", allow_pickle=False)
+        probs = predict_probs(request["model"], images, kernel=job["kernel"], head=request["head"])
+        np.save(job["out"], probs, allow_pickle=False)
+    return {"num_jobs": len(request["jobs"])}
 
 
 TASKS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {

@@ -62,9 +62,14 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (4.1, ("stage_runner", "keys", "preflight", "android", "device_rows")),
     (4.2, ("pipeline", "chains")),
     (4.3, ("api", "chain_child", "ablate")),
+    (4.1, ("recheck.check",)),
+    (4.2, ("recheck.bundle", "recheck.report")),
     (4.4, ("",)),  # edgekd itself, which names its public functions
+    (4.5, ("recheck.figures",)),
+    (4.6, ("recheck",)),
     (5.0, ("cli.output",)),
-    (5.1, ("cli.build", "cli.ablate", "cli.benchmark", "cli.bundle", "cli.report", "cli.inspect")),
+    (5.1, ("cli.build", "cli.ablate", "cli.benchmark", "cli.bundle", "cli.report")),
+    (5.1, ("cli.inspect", "cli.verify")),
     (5.2, ("cli",)),
     (5.3, ("__main__",)),
 )

@@ -12,6 +12,7 @@ from edgekd.cli.build import build
 from edgekd.cli.bundle import bundle
 from edgekd.cli.inspect import inspect
 from edgekd.cli.report import report
+from edgekd.cli.verify import verify
 from edgekd.errors import EdgekdError
 
 EXIT_INTERRUPTED = 130
@@ -60,5 +61,5 @@ def main() -> None:
     """
 
 
-for _command in (build, ablate, benchmark, bundle, inspect, report):
+for _command in (build, ablate, benchmark, bundle, inspect, report, verify):
     main.add_command(_command)
