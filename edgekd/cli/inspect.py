@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekd.cli.output import print_table
+from edgekd.cli.output import print_table, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,7 +31,7 @@ def inspect(model: Path, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     for line in _head(found):
-        click.echo(line)
+        click.echo(printable(line))
     total = found["macs"]
     rows = [
         [
@@ -45,7 +45,7 @@ def inspect(model: Path, as_json: bool) -> None:
     ]
     print_table(["operator", "count", "MACs", "share", "weights"], rows)
     for line in _findings(found):
-        click.echo(line)
+        click.echo(printable(line))
 
 
 def _head(found: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.output import printable
+
 EXIT_BROKEN = 1
 
 
@@ -32,7 +34,7 @@ def verify(path: Path, data: str | None, as_json: bool) -> None:
     else:
         words = {True: "held", False: "BROKEN", None: "not checked"}
         for check in checks:
-            click.echo(f"{words[check.held]:11}  {check.about}: {check.text}")
+            click.echo(printable(f"{words[check.held]:11}  {check.about}: {check.text}"))
         held = sum(check.held is True for check in checks)
         click.echo(f"{path}: {len(broken)} broken, {held} held, {len(checks) - held - len(broken)} not checked")
     if broken:

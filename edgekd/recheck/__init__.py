@@ -8,7 +8,8 @@ from typing import Any
 
 from edgekd import android, api
 from edgekd.config.data import Data
-from edgekd.errors import DataError, RecipeError, UserError
+from edgekd.config.verify import Verify
+from edgekd.errors import DataError, EdgekdError, RecipeError, UserError
 from edgekd.manifest import MANIFEST_FILE, MODEL_FILE
 from edgekd.recheck import figures
 from edgekd.recheck.bundle import bundle_checks, manifest_of
@@ -35,11 +36,21 @@ def recheck(path: Path, data: str | None = None) -> list[Check]:
         UserError: neither a run nor a bundle, a run that stopped before its report, or data that cannot be read.
     """
     if (path / MANIFEST_FILE).exists():
-        return list(_bundle(path, data))
+        return list(_guarded("bundle", _bundle(path, data)))
     if path.exists() and is_run(path) and (path / REPORT_FILE).exists():
         return list(_run(path, data))
     android.find_bundle(path)  # raises for what is no run
     raise UserError(f'run "{path}" has no {REPORT_FILE}: it stopped before; run the same edgekd build again')
+
+
+def _guarded(about: str, checks: Iterator[Check]) -> Iterator[Check]:
+    """A document that follows its schema may still hold what no build writes; that is broken, not a crash."""
+    try:
+        yield from checks
+    except EdgekdError:
+        raise
+    except Exception as error:
+        yield Check(about, False, f"cannot be checked to the end ({type(error).__name__}: {error}); build it again")
 
 
 def _bundle(folder: Path, data: str | None) -> Iterator[Check]:
@@ -55,7 +66,7 @@ def _bundle(folder: Path, data: str | None) -> Iterator[Check]:
     else:
         val = {"val": manifest["figures"]["val"]} if "val" in manifest["figures"] else {}
         stated = figures.Stated(folder / MODEL_FILE, {**val, "test": manifest["figures"]}, shipped=True)
-        told = figures.Told(manifest["data"]["sha256"], list(manifest["labels"]), {"bundle": stated}, None)
+        told = figures.Told(manifest["data"]["sha256"], list(manifest["labels"]), {"bundle": stated}, Verify(), None)
         yield from figures.figure_checks(told, _data_of_bundle(manifest, data))
 
 
@@ -80,25 +91,25 @@ def _run(run: Path, data: str | None) -> Iterator[Check]:
         manifest, checks = manifest_of(folder)
         yield from checks
         if manifest is not None:
-            yield from bundle_checks(folder, manifest)
+            yield from _guarded("bundle", bundle_checks(folder, manifest))
     else:
         yield Check("bundle", False, "the run has no bundle; build it again")
     if document is None:
         return
     intact = intact_models(run, document)
-    yield from report_checks(run, document, intact)
+    yield from _guarded("report", report_checks(run, document, intact))
     if manifest is not None:
-        yield from bundle_agrees(document, manifest)
-    yield from _figures(run, document, intact, data)
+        yield from _guarded("bundle", bundle_agrees(document, manifest))
+    yield from _guarded("figures", _figures(run, document, intact, data))
 
 
 def _figures(run: Path, document: Mapping[str, Any], intact: Mapping[str, Path], data: str | None) -> Iterator[Check]:
     try:
-        config = api.load_recipe(str(run / "recipe.toml"), data=data).data
+        recipe = api.load_recipe(str(run / "recipe.toml"), data=data)
     except RecipeError as error:
         yield Check("figures", None, f"the recipe of the run cannot be read: {error}")
         return
-    reason = None if data is not None else figures.available(config)
+    reason = None if data is not None else figures.available(recipe.data)
     if reason is not None:
         yield Check("figures", None, reason)
         return
@@ -112,9 +123,9 @@ def _figures(run: Path, document: Mapping[str, Any], intact: Mapping[str, Path],
             stated = {split: row[split] for split in figures.SPLITS}
             models[row["id"]] = figures.Stated(intact[row["id"]], stated, row["shipped"])
     dataset = document["dataset"]
-    told = figures.Told(dataset["sha256"], list(dataset["class_names"]), models, document)
+    told = figures.Told(dataset["sha256"], list(dataset["class_names"]), models, recipe.verify, document)
     try:
-        yield from figures.figure_checks(told, config)
+        yield from figures.figure_checks(told, recipe.data)
     except DataError as error:
         if data is not None:
             raise

@@ -66,7 +66,7 @@ def gate_faults(gates: Any) -> list[str]:
         at_most = gate["id"].startswith("max_")
         held = gate["measured"] <= gate["limit"] if at_most else gate["measured"] >= gate["limit"]
         if held != gate["held"]:
-            said = "held" if gate["held"] else "fell short"
+            said = "held" if gate["held"] else "fallen short"
             faults.append(f"gate {gate['id']} is said to have {said}: {gate['measured']:g} against {gate['limit']:g}")
     return faults
 

@@ -49,12 +49,14 @@ class Told:
         data_sha256: of the data set.
         class_names: in the order of the outputs.
         models: by id.
+        verify: the margin of the claims.
         document: the report, whose claims and kernels are computed anew; None for a bundle by itself.
     """
 
     data_sha256: str
     class_names: list[str]
     models: Mapping[str, Stated]
+    verify: Verify
     document: Mapping[str, Any] | None
 
 
@@ -77,25 +79,29 @@ def figure_checks(told: Told, config: Data) -> Iterator[Check]:
             yield Check("figures", False, f"the classes are {told.class_names}, the data has {dataset.class_names}")
             return
         scores: dict[str, Scores] = {}
-        for id, stated in told.models.items():
+        for index, (id, stated) in enumerate(told.models.items()):
             try:
-                scores[id] = _scores(id, stated, dataset, folder)
+                scores[id] = _scores(id, stated, dataset, folder, f"model_{index}")
             except ModelError as error:
                 yield Check(f"figures of {id}", False, str(error))
                 continue
             yield from _of_model(id, stated, scores[id], dataset)
         if told.document is not None:
             yield from _of_kernels(told, scores, dataset)
-            yield from _of_claims(told.document, scores, dataset)
+            yield from _of_claims(told.document, scores, dataset, told.verify)
 
 
-def _scores(id: str, stated: Stated, dataset: Dataset, folder: Path) -> Scores:
+def _scores(id: str, stated: Stated, dataset: Dataset, folder: Path, prefix: str) -> Scores:
     """Probabilities by ``<split>`` (XNNPACK) and, of the shipped model, ``test__<kernel>``."""
     wanted = {split: (split, "xnnpack") for split in SPLITS}
     if stated.shipped:
         wanted |= {f"test__{kernel}": ("test", kernel) for kernel in KERNELS if kernel != "xnnpack"}
     jobs = {
-        name: {"images": str(folder / f"{split}_images.npy"), "kernel": kernel, "out": str(folder / f"{id}.{name}.npy")}
+        name: {
+            "images": str(folder / f"{split}_images.npy"),
+            "kernel": kernel,
+            "out": str(folder / f"{prefix}.{name}.npy"),
+        }
         for name, (split, kernel) in wanted.items()
     }
     request = {"model": str(stated.path), "head": dataset.task.head, "jobs": list(jobs.values())}
@@ -128,10 +134,12 @@ def _of_kernels(told: Told, scores: Mapping[str, Scores], dataset: Dataset) -> I
     yield from all_or_faults("kernels", faults, held)
 
 
-def _of_claims(document: Mapping[str, Any], scores: Mapping[str, Scores], dataset: Dataset) -> Iterator[Check]:
+def _of_claims(
+    document: Mapping[str, Any], scores: Mapping[str, Scores], dataset: Dataset, config: Verify
+) -> Iterator[Check]:
     """Claims are compared where their method is the same: the version of edgekd that made them."""
     shipped = next((row["id"] for row in document["models"] if row["shipped"]), None)
-    if shipped not in scores:
+    if shipped is None or shipped not in scores:
         yield Check("claims on test", None, "the shipped model could not be run")
         return
     if document["edgekd_version"] != edgekd.__version__:
@@ -143,7 +151,7 @@ def _of_claims(document: Mapping[str, Any], scores: Mapping[str, Scores], datase
         {id: found["test"] for id, found in scores.items()},
         dataset.test.labels,
         {row["id"]: row["tflite_bytes"] for row in document["models"]},
-        Verify(**document["recipe"]["verify"]),
+        config,
         dataset.task,
     )
     found = {claim["id"]: claim for claim in made}
