@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,22 +134,20 @@ def load_bundle(path: str | Path) -> LoadedBundle:
         ModelError: a model that is not what the manifest says.
     """
     folder = Path(path)
-    manifest = _read_manifest(folder)
-    named = {row["path"]: row for row in manifest["files"]}
-    there = _files_in(folder) - {MANIFEST_FILE}
-    for name in sorted(set(named) - there):
-        raise DataError(f'bundle "{folder}": {name} is missing; copy the whole folder again')
-    for name in sorted(there - set(named)):
-        raise DataError(f'bundle "{folder}": {name} is not named by the manifest; remove it')
-    for name, row in named.items():
-        if (folder / name).stat().st_size != row["bytes"] or sha256_file(folder / name) != row["sha256"]:
-            raise DataError(f'bundle "{folder}": {name} is not the file that was bundled (SHA-256); copy it again')
-    _check_labels(folder, manifest)
-    _check_model(folder, manifest)
+    manifest = read_manifest(folder)
+    for fault in file_faults(folder, manifest).values():
+        raise DataError(f'bundle "{folder}": {fault}')
+    for fault in label_faults(folder, manifest):
+        raise ModelError(f'bundle "{folder}": {fault}')
+    interpreter = open_interpreter(folder / MODEL_FILE)
+    sides = [_tensors(details) for details in (interpreter.get_input_details(), interpreter.get_output_details())]
+    for fault in tensor_faults(manifest, *sides):
+        raise ModelError(f'bundle "{folder}": {fault}')
     return LoadedBundle(folder, manifest)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest of the bundle at ``folder``. Raises DataError: there is none, or it cannot be used."""
     try:
         content = (folder / MANIFEST_FILE).read_bytes()
     except OSError:
@@ -157,43 +155,74 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return parse_manifest(content, str(folder))
 
 
-def _files_in(folder: Path) -> set[str]:
-    """Every file below, relative, with ``/`` between folders; a link could lead anywhere and is refused."""
-    names = set()
-    for path in folder.rglob("*"):
+def file_faults(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with the files of a bundle, by name: missing, extra, no ordinary file, or not those bytes."""
+    named = {row["path"]: row for row in manifest["files"]}
+    there, faults = set(), {}
+    for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
+        # A link could lead anywhere.
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise DataError(f'bundle "{folder}": {name} is no ordinary file; copy the files themselves')
-        if path.is_file():
-            names.add(name)
-    return names
+            faults[name] = f"{name} is no ordinary file; copy the files themselves"
+        elif path.is_file():
+            there.add(name)
+    for name in sorted(set(named) - there - set(faults)):
+        faults[name] = f"{name} is missing; copy the whole folder again"
+    for name in sorted(there - set(named) - {MANIFEST_FILE}):
+        faults[name] = f"{name} is not named by the manifest; remove it"
+    for name, row in named.items():
+        path = folder / name
+        if name in there and (path.stat().st_size != row["bytes"] or sha256_file(path) != row["sha256"]):
+            faults[name] = f"{name} is not the file that was bundled (SHA-256); copy it again"
+    return faults
 
 
-def _check_labels(folder: Path, manifest: Mapping[str, Any]) -> None:
+def label_faults(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Whether the labels file names other classes than the manifest."""
     # Not splitlines, which would also split at a form feed or a Unicode separator inside a name.
     lines = (folder / LABELS_FILE).read_bytes().decode("utf-8", errors="replace").removesuffix("\n").split("\n")
-    if lines != manifest["labels"]:
-        raise ModelError(f'bundle "{folder}": {LABELS_FILE} and the manifest name other classes; bundle it again')
+    return (
+        [] if lines == manifest["labels"] else [f"{LABELS_FILE} and the manifest name other classes; bundle it again"]
+    )
 
 
-def _check_model(folder: Path, manifest: Mapping[str, Any]) -> None:
-    interpreter = open_interpreter(folder / MODEL_FILE)
-    for side, details in (("input", interpreter.get_input_details()), ("output", interpreter.get_output_details())):
+class TensorFacts(NamedTuple):
+    """An input or output of a model, as the interpreter or the file tells it."""
+
+    dtype: str
+    shape: list[int]
+    scale: float
+    zero_point: int
+
+
+def tensor_faults(
+    manifest: Mapping[str, Any], inputs: Sequence[TensorFacts], outputs: Sequence[TensorFacts]
+) -> list[str]:
+    """How the inputs and outputs of the model differ from those that the manifest names."""
+    faults = []
+    for side, found in (("input", inputs), ("output", outputs)):
         wanted = manifest[side]
-        if len(details) != 1:
-            raise ModelError(f'bundle "{folder}": the model has {len(details)} {side}s, one is wanted')
-        dtype, shape = np.dtype(details[0]["dtype"]).name, [int(length) for length in details[0]["shape"]]
-        if dtype != wanted["dtype"] or shape != wanted["shape"]:
-            raise ModelError(
-                f'bundle "{folder}": the {side} of the model is {dtype} of shape {shape}, '
+        if len(found) != 1:
+            faults.append(f"the model has {len(found)} {side}s, one is wanted")
+        elif (found[0].dtype, found[0].shape) != (wanted["dtype"], wanted["shape"]):
+            faults.append(
+                f"the {side} of the model is {found[0].dtype} of shape {found[0].shape}, "
                 f"the manifest says {wanted['dtype']} of shape {wanted['shape']}; bundle it again"
             )
-    scale, zero_point = interpreter.get_input_details()[0]["quantization"]
-    if (scale, zero_point) != (manifest["input"]["scale"], manifest["input"]["zero_point"]):
-        raise ModelError(
-            f'bundle "{folder}": the input of the model has scale {scale:g} and zero point {zero_point}, '
-            f"the manifest says {manifest['input']['scale']:g} and {manifest['input']['zero_point']}; bundle it again"
+    wanted = manifest["input"]
+    if len(inputs) == 1 and inputs[0][2:] != (wanted["scale"], wanted["zero_point"]):
+        faults.append(
+            f"the input of the model has scale {inputs[0].scale:g} and zero point {inputs[0].zero_point}, "
+            f"the manifest says {wanted['scale']:g} and {wanted['zero_point']}; bundle it again"
         )
+    return faults
+
+
+def _tensors(details: Sequence[Mapping[str, Any]]) -> list[TensorFacts]:
+    return [
+        TensorFacts(np.dtype(row["dtype"]).name, [int(side) for side in row["shape"]], *row["quantization"])
+        for row in details
+    ]
 
 
 def _open(picture: Any) -> Picture:

@@ -26,6 +26,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (1.0, ("config.bundle",)),
     (1.1, ("config.teacher", "config.distill", "config.prune")),
     (1.2, ("recipe",)),
+    (2.0, ("apart",)),
     (2.0, ("statistics", "views", "run_folder", "manifest", "onnx_export", "ensemble", "model_process")),
     (2.0, ("keras3_process",)),
     (2.0, ("losses.logits", "losses.features", "losses.contrast", "logits_store")),
@@ -66,10 +67,18 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (4.1, ("stage_runner", "keys", "preflight", "android", "device_rows")),
     (4.2, ("pipeline", "chains", "compress")),
     (4.3, ("api", "chain_child", "ablate", "sensitivity")),
+    (4.1, ("model_child", "inspect.tables", "inspect.mediapipe", "inspect.anatomy")),
+    (4.2, ("inspect.forecast",)),
+    (4.3, ("inspect",)),
+    (4.1, ("recheck.check",)),
+    (4.2, ("recheck.bundle", "recheck.report")),
     (4.4, ("",)),  # edgekd itself, which names its public functions
+    (4.5, ("recheck.figures",)),
+    (4.6, ("recheck",)),
     (5.0, ("cli.output",)),
     (5.1, ("cli.build", "cli.ablate", "cli.benchmark", "cli.bundle", "cli.report", "cli.compress")),
     (5.1, ("cli.sensitivity",)),
+    (5.1, ("cli.inspect", "cli.verify")),
     (5.2, ("cli",)),
     (5.3, ("__main__",)),
 )
@@ -81,7 +90,7 @@ DOORS = {
     **{"click": "cli", "tf2onnx": "onnx_export", "onnxruntime": "model_process"},
 }
 
-WITHOUT_TENSORFLOW = ("runtime", "measure", "preprocessing", "manifest", "tasks", "_litert")
+WITHOUT_TENSORFLOW = ("runtime", "measure", "model_child", "preprocessing", "manifest", "tasks", "_litert")
 
 
 @functools.cache
@@ -242,7 +251,7 @@ def test_only_child_processes_print() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
-    assert printers == {"measure", "chain_child"}
+    assert printers == {"measure", "chain_child", "model_child"}
 
 
 def test_one_logger() -> None:

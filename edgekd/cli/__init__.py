@@ -11,8 +11,10 @@ from edgekd.cli.benchmark import benchmark
 from edgekd.cli.build import build
 from edgekd.cli.bundle import bundle
 from edgekd.cli.compress import compress
+from edgekd.cli.inspect import inspect
 from edgekd.cli.report import report
 from edgekd.cli.sensitivity import sensitivity
+from edgekd.cli.verify import verify
 from edgekd.errors import EdgekdError
 
 EXIT_INTERRUPTED = 130
@@ -61,5 +63,5 @@ def main() -> None:
     """
 
 
-for _command in (build, ablate, sensitivity, compress, benchmark, bundle, report):
+for _command in (build, ablate, sensitivity, compress, benchmark, bundle, report, inspect, verify):
     main.add_command(_command)

@@ -41,13 +41,14 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
     """Print a table on stdout; all columns but the first are numbers."""
     from rich.box import SIMPLE
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", box=SIMPLE)
     for index, name in enumerate(header):
         table.add_column(name, justify="left" if index == 0 else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(printable(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         console.width = 160
@@ -57,3 +58,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
 def number(value: float | None, digits: int) -> str:
     """A figure with so many digits after the point; a dash where there is none."""
     return "–" if value is None else f"{value:,.{digits}f}"
+
+
+def printable(text: str) -> str:
+    """Text of a stranger's file without what would steer a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

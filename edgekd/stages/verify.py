@@ -104,17 +104,25 @@ def check_task(gates: Gates, task: Task) -> None:
 
 
 def _kernels(path: Path, images: NDArray[np.uint8], task: Task = MULTI_CLASS) -> dict[str, Any]:
-    """How far the three kernel paths of LiteRT differ on the test images; XNNPACK is what is shipped.
+    return kernel_envelope({kernel: predict_probs(path, images, kernel=kernel) for kernel in KERNELS}, task)
+
+
+def kernel_envelope(probs: Mapping[str, Probs], task: Task = MULTI_CLASS) -> dict[str, Any]:
+    """How far the three kernel paths of LiteRT differ on the same images; XNNPACK is what is shipped.
 
     A tie is an image whose first two classes are equal, or one with a label at the threshold; a flip is an image of
     which another kernel decides otherwise.
+
+    Args:
+        probs: by kernel, shape ``(n, K)`` each.
+        task: what the labels mean.
     """
-    probs = {kernel: predict_probs(path, images, kernel=kernel) for kernel in KERNELS}
+    num_images = len(probs["xnnpack"])
     ordered = np.sort(probs["xnnpack"], axis=1)
     ties = np.any(ordered == THRESHOLD, axis=1) if task.several else ordered[:, -1] == ordered[:, -2]
-    decided = {kernel: task.decisions(probs[kernel]).reshape(len(images), -1) for kernel in KERNELS}
+    decided = {kernel: task.decisions(probs[kernel]).reshape(num_images, -1) for kernel in KERNELS}
     return {
-        "num_images": len(images),
+        "num_images": num_images,
         "num_ties": int(np.sum(ties)),
         "against_xnnpack": {
             kernel: {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -17,16 +17,18 @@ _ELEMENTWISE = ("ADD", "SUB", "MUL", "DIV", "PRELU")
 
 
 def macs(view: View) -> int:
-    """Multiply-accumulates of one inference.
+    """Multiply-accumulates of one inference: those of each operator, see :func:`operator_macs`."""
+    return sum(operator_macs(view, operator) for operator in view.operators)
+
+
+def operator_macs(view: View, operator: Operator) -> int:
+    """Multiply-accumulates of one operator.
 
     Counted: convolution (``out * kh * kw * in_channels / groups``), depthwise (``out * kh * kw``), fully connected
     (``out * in``), transposed convolution (``in_pixels * weights``), batched matrix product (``out * inner``). Element
     by element operations are not, as in the published figures.
     """
-    return sum(_operator_macs(view, operator) for operator in view.operators)
 
-
-def _operator_macs(view: View, operator: Operator) -> int:
     def tensor(position: int) -> Tensor:
         return view.tensors[operator.inputs[position]]
 
@@ -61,9 +63,9 @@ def constant(view: View, index: int) -> Tensor | None:
     return None
 
 
-def weights(view: View) -> Iterator[tuple[Operator, Tensor]]:
-    """Each convolution or fully connected operator with its constant weights."""
-    for operator in view.operators:
+def weights(view: View, operators: Iterable[Operator] | None = None) -> Iterator[tuple[Operator, Tensor]]:
+    """Each convolution or fully connected operator with its constant weights; of all, or of those given."""
+    for operator in view.operators if operators is None else operators:
         if operator.name in _WEIGHTS:
             tensor = constant(view, operator.inputs[_WEIGHTS[operator.name]])
             if tensor is not None:
