@@ -43,7 +43,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (2.3, ("tflite.cost", "tflite.metadata", "models.students")),
     (2.4, ("models",)),
     (2.0, ("allocation",)),
-    (2.1, ("zeros",)),
+    (2.1, ("zeros", "pruning_report")),
     (2.1, ("channels.operators", "channels.weights")),
     (2.2, ("channels.graph",)),
     (2.3, ("channels.rules",)),
