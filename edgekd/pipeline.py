@@ -25,13 +25,15 @@ from edgekd.models import (
 )
 from edgekd.preflight import STAGES, check_fit, check_names, check_stage, check_task, skipped_stages
 from edgekd.progress import Progress
+from edgekd.pruning_report import UNPRUNED
 from edgekd.recipe import Recipe
 from edgekd.run_folder import FIRST_EVENT, RunFolder
 from edgekd.stage_runner import StageRunner, Stop
 from edgekd.tasks import TASKS
 
+UNPRUNED_STAGE = "quantize.distilled"
 # Those that write .tflite files.
-MODEL_STAGES = ("teacher", "student_alone", "quantize")
+MODEL_STAGES = ("teacher", "student_alone", UNPRUNED_STAGE, "quantize")
 NUM_BENCHMARK_IMAGES = 64
 
 
@@ -137,6 +139,8 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
     if "teacher" in wanted:
         runs = [_run_name(name) for name in ensemble.networks(resolved.teacher, resolved.seed)]
         wanted = list(dict.fromkeys([wanted[0], *runs, *wanted[1:]]))
+    if "prune" in wanted:
+        wanted.insert(wanted.index("quantize"), UNPRUNED_STAGE)
     if until:
         wanted = wanted[: wanted.index(until) + 1]
     return resolved, [(name, known.get(name)) for name in wanted]
@@ -195,6 +199,8 @@ class _Builder(StageRunner):
 
         name = f"{r.distill.student} {r.distill.width_multiplier:g} for {images.facts['name']}"
         description = f"{name}. {r.bundle.intended_use}"
+        if "prune" in self.artifacts:
+            self.unpruned(images, steps[:-1], description)
         small = self.cached(
             "quantize", quantize, images, student, config=r.quantize, seed=r.seed, steps=steps, description=description
         )
@@ -268,6 +274,23 @@ class _Builder(StageRunner):
             **shared,
         )
 
+    def unpruned(self, images: Artifact, steps: list[str], description: str) -> Artifact:
+        """The INT8 file of the student before pruning, to tell what pruning brought."""
+        from edgekd.stages.quantize import quantize
+
+        config = dataclasses.replace(self.recipe.quantize, variants=("int8",))
+        return self.cached(
+            UNPRUNED_STAGE,
+            quantize,
+            images,
+            self.artifacts["distill"],
+            config=config,
+            seed=self.recipe.seed,
+            steps=steps,
+            description=description,
+            form="distilled",
+        )
+
     def student_of(self, config: Distill, *inputs: Artifact | None, stage: str = "distill") -> Artifact:
         """Train a student, with or without what a teacher knows."""
         from edgekd.stages.distill import distill
@@ -308,10 +331,17 @@ class _Builder(StageRunner):
         from edgekd.stages.benchmark import benchmark
 
         paths = {entry["id"]: model.path / entry["file"] for model in self.models for entry in model.facts["models"]}
+        pairs = [("student_int8", UNPRUNED)] if UNPRUNED in paths else []
         pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
         with tempfile.TemporaryDirectory() as folder:
             return benchmark(
-                paths, pictures, self.recipe.benchmark, Path(folder), seed=self.recipe.seed, progress=self.progress
+                paths,
+                pictures,
+                self.recipe.benchmark,
+                Path(folder),
+                pairs=pairs,
+                seed=self.recipe.seed,
+                progress=self.progress,
             )
 
     def bundle(self, images: Artifact, small: Artifact, verified: Artifact) -> None:

@@ -19,7 +19,7 @@ from edgekd.config.benchmark import Benchmark
 from edgekd.config.bundle import Bundle
 from edgekd.config.data import Data
 from edgekd.config.distill import Distill
-from edgekd.config.prune import Prune
+from edgekd.config.prune import Prune, check_prune
 from edgekd.config.quantize import Quantize
 from edgekd.config.sensitivity import Sensitivity
 from edgekd.config.teacher import Teacher, is_teacher_file
@@ -216,11 +216,7 @@ def _check_across(recipe: Recipe) -> None:
         raise RecipeError(f'name = "{recipe.name}": names the run folder, so that it may not lead to another one')
     if not recipe.data.name and not recipe.data.path:
         raise RecipeError('data.name = "": name a data set (data.name), or give --data PATH')
-    if recipe.prune.initial_sparsity > recipe.prune.final_sparsity:
-        raise RecipeError(
-            f"prune.initial_sparsity = {recipe.prune.initial_sparsity}: "
-            f"at most prune.final_sparsity, {recipe.prune.final_sparsity}"
-        )
+    check_prune(recipe.prune)
     for name in ("sparsities", "channel_fractions"):
         if not getattr(recipe.sensitivity, name):
             raise RecipeError(f"sensitivity.{name} = []: at least one fraction is wanted")

@@ -10,6 +10,7 @@ from edgekd.allocation import allocate
 from edgekd.config.prune import Prune
 from edgekd.curves import Curve
 from edgekd.errors import RecipeError, did_you_mean
+from edgekd.zeros import GROUP
 
 
 def is_prunable(layer: Any) -> bool:
@@ -18,7 +19,7 @@ def is_prunable(layer: Any) -> bool:
     return isinstance(layer, (layers.Conv2D, layers.Dense)) and not isinstance(layer, layers.DepthwiseConv2D)
 
 
-def prunable(model: Any, protected_layers: Iterable[str]) -> list[str]:
+def prunable(model: Any, protected_layers: Iterable[str] = ()) -> list[str]:
     """Names of the layers that get zeros, in the model's order.
 
     Args:
@@ -43,7 +44,10 @@ def prunable(model: Any, protected_layers: Iterable[str]) -> list[str]:
 
 
 def layer_sparsities(model: Any, config: Prune, curves: Sequence[Curve] | None = None) -> dict[str, float]:
-    """The fraction of zeros of each layer that is pruned.
+    """The fraction of zeros of each layer that may be pruned; 0 where it stays dense.
+
+    What ``layer_sparsities`` of the recipe says goes first; the others have ``final_sparsity``. The pattern 2:4 wants a
+    multiple of four input channels, so that a layer of three (a stem that looks at RGB) stays dense.
 
     Args:
         model: the student.
@@ -51,11 +55,44 @@ def layer_sparsities(model: Any, config: Prune, curves: Sequence[Curve] | None =
         curves: of the analysis, for ``allocation = "sensitivity"``.
 
     Raises:
-        RecipeError: as :func:`prunable`.
+        RecipeError: as :func:`prunable`; a layer with a sparsity of its own that does not exist or cannot have it; no
+            layer with any.
     """
+    names = prunable(model, config.protected_layers)
+    for name, sparsity in config.layer_sparsities.items():
+        _check_named(model, config, names, name, sparsity)
+    own = dict(config.layer_sparsities)
+    others = [name for name in names if name not in own and _fits(model, name, config.pattern)]
     if curves is None:
-        return dict.fromkeys(prunable(model, config.protected_layers), config.final_sparsity)
-    return shared_out(curves, config.final_sparsity)
+        given = dict.fromkeys(others, config.final_sparsity)
+    else:
+        given = shared_out([curve for curve in curves if curve.layer in others], config.final_sparsity)
+    found = {name: own.get(name, given.get(name, 0.0)) for name in names}
+    if not any(found.values()):
+        raise RecipeError('prune.method = "weight": no layer has a sparsity above 0; raise prune.final_sparsity')
+    return found
+
+
+def _check_named(model: Any, config: Prune, names: Sequence[str], name: str, sparsity: float) -> None:
+    key = f'prune.layer_sparsities."{name}"'
+    if name in config.protected_layers:
+        raise RecipeError(f"{key}: stands in prune.protected_layers too; leave it out of one of them")
+    if name not in names:
+        layer = next((layer for layer in model.layers if layer.name == name), None)
+        if layer is None:
+            raise RecipeError(f"{key}: no such layer{did_you_mean(name, names)}")
+        kind = type(layer).__name__
+        raise RecipeError(f"{key}: a {kind} is not pruned; convolutions and dense layers are; leave it out")
+    if sparsity and not _fits(model, name, config.pattern):
+        raise RecipeError(
+            f'{key}: prune.pattern = "2:4" wants a multiple of {GROUP} input channels, and the layer has '
+            f"{model.get_layer(name).kernel.shape[-2]}; leave it out or set it to 0"
+        )
+
+
+def _fits(model: Any, name: str, pattern: str) -> bool:
+    # Kernels are (h, w, in, out) and (in, out).
+    return bool(pattern != "2:4" or model.get_layer(name).kernel.shape[-2] % GROUP == 0)
 
 
 def shared_out(curves: Sequence[Curve], sparsity: float) -> dict[str, float]:

@@ -110,6 +110,17 @@ def test_order_follows_the_seed(monkeypatch: pytest.MonkeyPatch, out: Path) -> N
 
 
 @pytest.mark.usefixtures("quiet_machine")
+def test_named_pairs_are_compared_too(monkeypatch: pytest.MonkeyPatch, out: Path) -> None:
+    times = {"a": [[8.0], [8.0]], "b": [[4.0], [4.0]], "c": [[1.0], [1.0]]}
+    monkeypatch.setattr(stage, "_run_process", Recorded(times))
+    monkeypatch.setattr(stage, "_write_input", lambda *arguments: Path("inputs.npy"))
+    paths, pairs = {name: Path(name) for name in times}, [("c", "b"), ("b", "a")]
+    facts = stage.benchmark(paths, None, Benchmark(num_processes=2), out, pairs=pairs).facts
+    found = [(row["model"], row["baseline"], row["ratio"]) for row in facts["ratios"]]
+    assert found == [("b", "a", pytest.approx(0.5)), ("c", "a", pytest.approx(0.125)), ("c", "b", pytest.approx(0.25))]
+
+
+@pytest.mark.usefixtures("quiet_machine")
 def test_figures_are_those_of_all_runs_pooled(monkeypatch: pytest.MonkeyPatch, out: Path) -> None:
     """Three processes of 40 runs: 1..40, 41..80, 81..120 ms. Ranks of 120: p50 is the 60th, p90 the 108th."""
     processes = [[float(value) for value in range(start, start + 40)] for start in (81, 1, 41)]

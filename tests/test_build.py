@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -9,11 +10,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import edgekd
+from edgekd._litert import open_interpreter
 from edgekd.artifact import sha256_file
 from edgekd.pipeline import Run
 
@@ -99,6 +102,7 @@ def test_run_folder_holds_what_the_contract_names(run: Run) -> None:
     assert models == {
         "teacher_fp32",
         "student_alone_fp32",
+        "distilled_int8",
         "student_fp32",
         "student_fp16",
         "student_dynamic",
@@ -125,6 +129,41 @@ def test_pruned_zeros_are_in_the_shipped_file(run: Run) -> None:
     sparsity = {model["id"]: model["measured_sparsity"] for model in run.report["models"]}
     assert sparsity["student_int8"] >= 0.45
     assert sparsity["student_alone_fp32"] < 0.05
+
+
+def test_sizes_and_zeros_in_the_report_are_those_of_the_files(run: Run) -> None:
+    """Zeros are counted in the tensors that the interpreter loads, not in our view of the file."""
+    for model in run.report["models"]:
+        content = (run.path / model["file"]).read_bytes()
+        assert model["tflite_bytes"] == len(content)
+        assert model["gzip_bytes"] == len(gzip.compress(content, 9, mtime=0))
+        interpreter = open_interpreter(content, "reference")
+        shapes = {tensor["index"]: tensor["shape"] for tensor in interpreter.get_tensor_details()}
+        constants = [index for index in _constants(interpreter) if len(shapes[index]) in (2, 4)]
+        kernels = [interpreter.get_tensor(index) for index in constants]
+        zeros = sum(int(np.sum(kernel == 0)) for kernel in kernels) / sum(kernel.size for kernel in kernels)
+        assert model["measured_sparsity"] == pytest.approx(zeros, abs=1e-3), model["id"]
+
+
+def _constants(interpreter: Any) -> set[int]:
+    """Tensors that an operator reads, and that neither an operator writes nor anyone feeds."""
+    computed = {detail["index"] for detail in interpreter.get_input_details()}
+    computed |= {int(index) for step in interpreter._get_ops_details() for index in step["outputs"]}
+    return {int(index) for step in interpreter._get_ops_details() for index in step["inputs"] if index >= 0} - computed
+
+
+def test_what_pruning_bought_is_told(run: Run) -> None:
+    gain = run.report["pruning_gain"]
+    sizes = {model["id"]: (model["tflite_bytes"], model["gzip_bytes"]) for model in run.report["models"]}
+    shipped, before = sizes["student_int8"], sizes["distilled_int8"]
+    assert (gain["tflite_bytes"], gain["gzip_bytes"]) == (shipped[0] / before[0], shipped[1] / before[1])
+    assert gain["gzip_bytes"] < 0.9
+    assert "Pruning bought gzip bytes, and nothing in raw bytes and latency." in gain["text"]
+    assert {"model": "student_int8", "baseline": "distilled_int8"}.items() <= gain["latency"].items()
+    assert run.report["weight_pruning"]["encoding"]["dense"] == dict(
+        zip(("tflite_bytes", "gzip_bytes"), shipped, strict=True)
+    )
+    assert "student_int8_sparse" in {row["model"] for row in run.report["candidates"]}
 
 
 def test_every_timing_has_its_figures(run: Run) -> None:

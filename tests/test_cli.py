@@ -265,7 +265,7 @@ def test_dry_run_lists_every_stage_and_writes_nothing(tmp_path: Path, make_npz: 
         [stage, "to", "run"]
         for stage in (
             *("data", "teacher", "student_alone", "teacher_logits", "distill", "prune"),
-            *("quantize", "verify", "benchmark", "bundle", "report"),
+            *("quantize.distilled", "quantize", "verify", "benchmark", "bundle", "report"),
         )
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["halves.npz", "work"]

@@ -38,6 +38,25 @@ def test_builtin_names() -> None:
         ({"prune.final_sparsity": 1}, "prune.final_sparsity = 1.0: allowed: at least 0 and below 1"),
         ({"prune.initial_sparsity": 0.9}, "prune.initial_sparsity = 0.9: at most prune.final_sparsity, 0.5"),
         ({"prune.method": "weigth"}, 'prune.method = "weigth": allowed: none, weight, channel; did you mean "weight"?'),
+        ({"prune.schedule": "linear"}, 'prune.schedule = "linear": allowed: polynomial, constant'),
+        ({"prune.layer_sparsities": {"logits": 1}}, 'layer_sparsities."logits" = 1.0: allowed: at least 0 and below 1'),
+        (
+            {"prune.pattern": "2:4", "prune.final_sparsity": 0.85},
+            'prune.final_sparsity = 0.85: prune.pattern = "2:4" makes it 0.5',
+        ),
+        (
+            {"prune.pattern": "2:4", "prune.layer_sparsities": {"logits": 0.25}},
+            'prune.layer_sparsities."logits" = 0.25: prune.pattern = "2:4" makes it 0.0 or 0.5',
+        ),
+        (
+            {"prune.pattern": "2:4", "prune.allocation": "sensitivity"},
+            'prune.allocation = "sensitivity": prune.pattern = "2:4" has half of each layer',
+        ),
+        (
+            {"prune.schedule": "constant", "prune.initial_sparsity": 0.25},
+            'prune.initial_sparsity = 0.25: prune.schedule = "constant" has its sparsity from the first step on',
+        ),
+        ({"quantize.encoding": "sparse"}, 'quantize.encoding = "sparse": allowed: dense, smallest'),
         ({"prune.keep_macs": 0.0}, "prune.keep_macs = 0.0: allowed: above 0 and at most 1"),
         ({"prune.criterion": "tailor"}, 'allowed: l1, bn_scale, taylor, sensitivity; did you mean "taylor"?'),
         ({"prune.rounds": 0}, "prune.rounds = 0: allowed: at least 1"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from edgekd.config.training import Training
+from edgekd.errors import RecipeError
 from edgekd.options import option
 
 
@@ -29,6 +31,27 @@ class Prune:
         0.6, "weight: share of the steps after which the final sparsity is reached; the rest heals", above=0, maximum=1
     )
     frequency: int = option(20, "weight: steps between two updates of the masks", minimum=1)
+    schedule: str = option(
+        "polynomial",
+        "weight: polynomial: the sparsity rises from initial_sparsity over end_fraction of the steps (Zhu and Gupta "
+        "2017); constant: it is final_sparsity from the first step on, and the masks may change for as long",
+        choices=("polynomial", "constant"),
+    )
+    pattern: str = option(
+        "unstructured",
+        "weight: unstructured: any weight of a layer; 2:4: two of each four neighbours along the input channels, "
+        "chosen at the first step, in layers that have a multiple of four of these; some accelerators run 2:4 faster, "
+        "LiteRT on a CPU does not",
+        choices=("unstructured", "2:4"),
+    )
+    layer_sparsities: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={
+            "doc": "weight: fraction of zeros of a layer, by its name; 0 keeps it dense. The rest has final_sparsity",
+            "minimum": 0,
+            "below": 1,
+        },
+    )
     keep_macs: float = option(
         0.5, "channel: fraction of the student's multiply-accumulates that may stay", above=0, maximum=1
     )
@@ -62,3 +85,31 @@ class Prune:
         if self.method == "weight" and self.allocation == "sensitivity":
             return "weights"
         return "channels" if self.method == "channel" and self.criterion == "sensitivity" else ""
+
+
+def check_prune(prune: Prune) -> None:
+    """Raise RecipeError where sparsities contradict each other, the schedule or the pattern."""
+    if prune.initial_sparsity > prune.final_sparsity:
+        raise RecipeError(
+            f"prune.initial_sparsity = {prune.initial_sparsity}: at most prune.final_sparsity, {prune.final_sparsity}"
+        )
+    gradual = prune.schedule == "polynomial" and prune.pattern == "unstructured"
+    if prune.initial_sparsity and not gradual:
+        key, value = ("schedule", prune.schedule) if prune.schedule != "polynomial" else ("pattern", prune.pattern)
+        raise RecipeError(
+            f'prune.initial_sparsity = {prune.initial_sparsity}: prune.{key} = "{value}" has its sparsity from the '
+            "first step on; leave it at 0"
+        )
+    if prune.pattern == "2:4":
+        if prune.allocation == "sensitivity":
+            raise RecipeError(
+                'prune.allocation = "sensitivity": prune.pattern = "2:4" has half of each layer; set it to uniform'
+            )
+        _check_half("prune.final_sparsity", prune.final_sparsity, (0.5,))
+        for name, fraction in prune.layer_sparsities.items():
+            _check_half(f'prune.layer_sparsities."{name}"', fraction, (0.0, 0.5))
+
+
+def _check_half(key: str, fraction: float, allowed: tuple[float, ...]) -> None:
+    if fraction not in allowed:
+        raise RecipeError(f'{key} = {fraction}: prune.pattern = "2:4" makes it {" or ".join(map(str, allowed))}')

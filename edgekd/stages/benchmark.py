@@ -39,6 +39,7 @@ def benchmark(
     config: Benchmark,
     out_dir: Path,
     *,
+    pairs: Sequence[tuple[str, str]] = (),
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Artifact:
@@ -51,6 +52,7 @@ def benchmark(
         images: uint8 ``(n, h, w, 3)`` of the models' input size; None, or a model of another input, gets random input.
         config: target, processes, runs.
         out_dir: folder of the artifact.
+        pairs: further models to be compared, each with its baseline.
         seed: of the order and of made-up input.
         progress: where the task is shown.
 
@@ -86,7 +88,10 @@ def benchmark(
         warnings.append(f"target {profile.name} runs {profile.num_threads} threads on {cpus} processors")
     facts = {
         "models": {name: _figures(answers[name], profile, config) for name in names},
-        "ratios": [_ratio(name, names[0], answers) for name in names[1:]],
+        "ratios": [
+            _ratio(name, baseline, answers)
+            for name, baseline in dict.fromkeys([*((name, names[0]) for name in names[1:]), *pairs])
+        ],
         "host": {"busy_before": busy, "cpus": cpus},
         "warnings": warnings,
     }

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgekd import _keras, curves, objectives, sparsity_choice
+from edgekd import _keras, curves, objectives, sparsity_choice, zeros
 from edgekd.artifact import Artifact
 from edgekd.config.distill import Distill
 from edgekd.config.prune import Prune
@@ -37,8 +37,8 @@ def prune_weights(
 ) -> Artifact:
     """Set the smallest weights of convolutions and dense layers to zero, step by step (Zhu and Gupta 2017).
 
-    The sparsity follows tfmot's polynomial schedule from ``initial_sparsity`` to ``final_sparsity``, or to the layer's
-    own (:func:`edgekd.sparsity_choice.layer_sparsities`), over the first ``end_fraction`` of the steps; the loss is
+    The sparsity follows the schedule from ``initial_sparsity`` to ``final_sparsity``, or to the layer's own
+    (:func:`edgekd.sparsity_choice.layer_sparsities`), over the first ``end_fraction`` of the steps; the loss is
     that of the distillation, on the teacher's stored logits. Of the epochs at full sparsity, the one with the best val
     AUC is kept.
 
@@ -60,23 +60,13 @@ def prune_weights(
     """
     dataset = Dataset.open(data)
     _keras.reset(seed)
-    tfmot = _keras.tfmot()
     steps_per_epoch = max(1, len(dataset.train.labels) // config.training.batch_size)
-    end_step = round(config.end_fraction * config.training.epochs * steps_per_epoch)
+    end_step = max(1, round(config.end_fraction * config.training.epochs * steps_per_epoch))
     unpruned = _keras.load_model(student.path / "model")
     found = None if analysis is None else curves.read(analysis.facts["layers"])
     sparsities = sparsity_choice.layer_sparsities(unpruned, config, found)
-    schedules = {
-        name: tfmot.sparsity.keras.PolynomialDecay(
-            initial_sparsity=min(config.initial_sparsity, sparsity),
-            final_sparsity=sparsity,
-            begin_step=0,
-            end_step=max(1, end_step),
-            frequency=min(config.frequency, max(1, end_step)),
-        )
-        for name, sparsity in sparsities.items()
-    }
-    model = _wrap(unpruned, tfmot, schedules)
+    model = zeros.wrap(unpruned, sparsities, config, end_step)
+    gradual = config.schedule == "polynomial" and config.pattern == "unstructured"
     history = fit(
         Learner.alone(model, objectives.while_pruning(distillation, dataset.task.head)),
         dataset,
@@ -87,21 +77,18 @@ def prune_weights(
         progress=progress,
         title="student, pruning",
         soft_targets=None if logits is None else LogitsStore.open(logits.path),
-        hooks=_pruning_hooks(model, tfmot),
-        first_epoch_kept=-(-end_step // steps_per_epoch),
+        hooks=_pruning_hooks(model),
+        first_epoch_kept=-(-end_step // steps_per_epoch) if gradual else 0,
     )
-    stripped = tfmot.sparsity.keras.strip_pruning(model)
-    sparsity = measured_sparsity(stripped, sparsities)
-    if abs(sparsity - config.final_sparsity) > TOLERANCE:
-        raise TrainingError(
-            f"pruning reached a sparsity of {sparsity:.3f}, not prune.final_sparsity = {config.final_sparsity}; "
-            "raise prune.training.epochs or lower prune.frequency"
-        )
+    stripped = _keras.tfmot().sparsity.keras.strip_pruning(model)
+    _check_reached(stripped, sparsities)
     _keras.save_model(stripped, out_dir / "model")
+    reached = zeros.measured(stripped, sparsity_choice.prunable(stripped))
     facts = {
         "history": history,
         "layer_sparsities": sparsities,
-        "measured_sparsity": sparsity,
+        "measured_sparsity": zeros.measured_sparsity(stripped, sparsities),
+        "layers": {name: {"target": sparsities.get(name, 0.0), "measured": reached[name]} for name in reached},
         "val": evaluate(make_predict(stripped), dataset.val),
     }
     return Artifact.seal(out_dir, facts)
@@ -111,24 +98,24 @@ def check(model: Any, config: Prune) -> None:
     """Raise where a student cannot be pruned as the recipe says; neither weights nor images matter.
 
     Raises:
-        RecipeError: a protected layer that does not exist, or nothing that is left to prune.
+        RecipeError: as :func:`edgekd.sparsity_choice.layer_sparsities`.
     """
-    sparsity_choice.prunable(model, config.protected_layers)
+    sparsity_choice.layer_sparsities(model, config)
 
 
-def _wrap(model: Any, tfmot: Any, schedules: Mapping[str, Any]) -> Any:
-    """Put tfmot's wrapper around every layer that is pruned; the others stay as they are, weights and all."""
+def _check_reached(model: Any, sparsities: Mapping[str, float]) -> None:
+    for name, reached in zeros.measured(model, sparsities).items():
+        # Of a small layer a fraction may lie between two numbers of weights.
+        tolerance = max(TOLERANCE, 1 / int(np.prod(model.get_layer(name).kernel.shape)))
+        if reached < sparsities[name] - tolerance:
+            raise TrainingError(
+                f'pruning reached a sparsity of {reached:.3f} in layer "{name}", where {sparsities[name]:g} was asked '
+                "for; raise prune.training.epochs or lower prune.frequency"
+            )
 
-    def wrapped(layer: Any) -> Any:
-        if layer.name not in schedules:
-            return layer
-        return tfmot.sparsity.keras.prune_low_magnitude(layer, pruning_schedule=schedules[layer.name])
 
-    return _keras.tf_keras.models.clone_model(model, clone_function=wrapped)
-
-
-def _pruning_hooks(model: Any, tfmot: Any) -> Hooks:
-    callback = tfmot.sparsity.keras.UpdatePruningStep()
+def _pruning_hooks(model: Any) -> Hooks:
+    callback = _keras.tfmot().sparsity.keras.UpdatePruningStep()
     callback.set_model(model)
     return Hooks(
         on_start=lambda optimizer: callback.on_train_begin(),
@@ -136,9 +123,3 @@ def _pruning_hooks(model: Any, tfmot: Any) -> Hooks:
         # Without this call the masks are not applied to the weights, and a stripped model has no zeros.
         before_evaluation=lambda: callback.on_epoch_end(-1),
     )
-
-
-def measured_sparsity(model: Any, layers: Iterable[str]) -> float:
-    """Fraction of zeros among the weights that pruning touches: the kernels of these layers together."""
-    kernels = [model.get_layer(name).kernel.numpy() for name in layers]
-    return float(sum(np.sum(kernel == 0) for kernel in kernels) / sum(kernel.size for kernel in kernels))

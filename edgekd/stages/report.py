@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edgekd import host, recipe
+from edgekd import host, pruning_report, recipe
 from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
@@ -83,6 +83,10 @@ def assemble(
         figures = verification.facts["models"][entry["id"]]
         timing = timed.get(entry["id"], {"latency": [], "peak_rss_bytes": None})
         rows.append({**entry, "file": f"models/{entry['id']}.tflite", **figures, **timing})
+    shipped = next(row for row in rows if row["shipped"])
+    ratios = benchmark.facts["ratios"] if benchmark else []
+    what = pruned.facts if pruned else None
+    zeros = pruning_report.weight_pruning(to_table(resolved.prune), what, [model.facts for model in models])
     versions = host.versions()
     return {
         "schema_version": SCHEMA_VERSION,
@@ -100,17 +104,22 @@ def assemble(
         "models": rows,
         "given_teacher": _given_teacher(models),
         "sensitivity": _sensitivity(sensitivity, pruned),
-        "channel_pruning": _channel_pruning(pruned),
+        "channel_pruning": pruning_report.channel_pruning(what),
+        "weight_pruning": zeros,
+        "pruning_gain": pruning_report.gain(shipped, rows, ratios),
         "claims": verification.facts["claims"],
         "not_measured": _not_measured([row["id"] for row in rows], _given_teacher(models)),
         "gates": verification.facts["gates"],
         "kernels": verification.facts["kernels"],
         "agreement": verification.facts["agreement"],
-        "ratios": benchmark.facts["ratios"] if benchmark else [],
+        "ratios": ratios,
         "candidates": [
-            {"model": row["id"], "reason": _why_not_shipped(row["id"])}
-            for row in rows
-            if row["role"] == "student" and not row["shipped"]
+            *(
+                {"model": row["id"], "reason": _why_not_shipped(row["id"])}
+                for row in rows
+                if row["role"] == "student" and not row["shipped"]
+            ),
+            *pruning_report.encoding_candidates(SHIPPED, zeros and zeros["encoding"]),
         ],
         "stages": [dict(stage) for stage in stages],
         "warnings": [
@@ -201,6 +210,7 @@ def render(document: Document, template: str) -> str:
         recipe_toml=recipe.to_toml(recipe.from_table(document["recipe"])),
         scatter=_scatter(document),
         pruned=any("pruned" in row["steps"] for row in document["models"]),
+        **pruning_report.shown(document),
     )
 
 
@@ -223,14 +233,6 @@ def _sensitivity(analysis: Artifact | None, pruned: Artifact | None) -> dict[str
     return {**{name: analysis.facts[name] for name in names}, "layers": layers}
 
 
-def _channel_pruning(pruned: Artifact | None) -> dict[str, Any] | None:
-    """What the removal of channels left, and what it did to val; None where no channels were removed."""
-    if pruned is None or "channels" not in pruned.facts:
-        return None
-    names = ("criterion", "macs", "num_params", "channels", "val_before", "val_after_surgery", "val")
-    return {**{name: pruned.facts[name] for name in names}, "rounds": len(pruned.facts["rounds"])}
-
-
 def _not_measured(ids: Sequence[str], teacher: Mapping[str, Any] | None = None) -> list[str]:
     """What a reader would look for among the claims, and why it is not there."""
     found = []
@@ -248,6 +250,7 @@ def _not_measured(ids: Sequence[str], teacher: Mapping[str, Any] | None = None) 
 def _why_not_shipped(id: str) -> str:
     return {
         "student_alone_fp32": "the student without the teacher, for comparison",
+        pruning_report.UNPRUNED: "the student before pruning, for comparison",
         "student_fp32": "the float form, for comparison",
         "student_fp16": "half precision: larger than INT8",
         "student_dynamic": "dynamic range: activations stay in float",

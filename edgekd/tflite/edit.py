@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+import functools
 from typing import Any
 
 import flatbuffers
@@ -23,11 +23,17 @@ def unpack(content: bytes) -> Any:
 
 
 def pack(model: Any) -> bytes:
-    """Write the tree; every constant starts at a multiple of 16 bytes. Equal trees give equal bytes."""
+    """Write the tree; every constant starts at a multiple of 16 bytes. Equal trees give equal bytes.
+
+    Scales and zero points that two tensors share are written once.
+    """
     size = sum(0 if buffer.data is None else len(buffer.data) for buffer in model.buffers)
     builder = flatbuffers.Builder(size + (1 << 16))
     for buffer in model.buffers:
-        buffer.Pack = partial(_pack_buffer, buffer)
+        buffer.Pack = functools.partial(_pack_buffer, buffer)
+    for tensor in (tensor for graph in model.subgraphs for tensor in graph.tensors):
+        if tensor.quantization is not None:
+            tensor.quantization.Pack = functools.cache(tensor.quantization.Pack)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
@@ -70,7 +76,7 @@ def append_head(content: bytes, head: str, name: str) -> bytes:
     graph, types, operators = model.subgraphs[0], schema().TensorType, schema().BuiltinOperator
     logits = _output(model)
     ends_in = {operators.SOFTMAX: "softmax", operators.LOGISTIC: "sigmoid"}.get(
-        _operator_code(model, graph.operators[-1])
+        operator_code(model, graph.operators[-1])
     )
     if ends_in:
         raise ConversionError(f"the model ends in a {ends_in} already; convert a model that gives logits")
@@ -99,7 +105,8 @@ def _output(model: Any) -> Any:
     return graph.tensors[graph.outputs[0]]
 
 
-def _operator_code(model: Any, operator: Any) -> int:
+def operator_code(model: Any, operator: Any) -> int:
+    """The ``BuiltinOperator`` of an operator; codes below 128 stand in both fields, or in the old one alone."""
     code = model.operatorCodes[operator.opcodeIndex]
     return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 

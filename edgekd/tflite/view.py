@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgekd._litert import schema
 from edgekd.errors import ModelError
+from edgekd.tflite import sparse
 
 # Label files have kilobytes; a stranger's archive may unpack to anything.
 _MAX_ASSOCIATED_BYTES = 1 << 26
@@ -32,7 +33,7 @@ class Tensor:
         dtype: ``float32``, ``int8`` ... the schema's names in lower case.
         scale: empty (not quantized), one value (per tensor) or one a channel.
         zero_point: as many as ``scale``.
-        values: of a constant, flat and as stored (a sparse tensor stores its non-zeros alone); else None.
+        values: of a constant, flat; of a sparse one all of them, zeros included; else None.
     """
 
     name: str
@@ -155,13 +156,16 @@ def _tensor(tensor: Any, buffers: list[Any]) -> Tensor:
     dtype = _type_names()[tensor.type]
     quantization = tensor.quantization
     data = buffers[tensor.buffer].data
+    values = None if data is None or not len(data) else _values(data, dtype)
+    if values is not None and tensor.sparsity is not None:
+        values = sparse.decode(tensor.sparsity, _indices(tensor.shape), values)
     return Tensor(
         name=(tensor.name or b"").decode(),
         shape=_indices(tensor.shapeSignature if tensor.shapeSignature is not None else tensor.shape),
         dtype=dtype,
         scale=() if quantization is None else tuple(float(value) for value in _list(quantization.scale)),
         zero_point=() if quantization is None else _indices(quantization.zeroPoint),
-        values=None if data is None or not len(data) else _values(data, dtype),
+        values=values,
     )
 
 
