@@ -1,4 +1,4 @@
-"""Write the .tflite files: the float student, its half-precision and dynamic-range forms, and full-integer INT8."""
+"""Write the .tflite files: the float student, its smaller forms, and the one that is shipped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekd import _keras, metrics, tflite
+from edgekd import _keras, batchnorm, metrics, mixed_precision, tflite
 from edgekd.artifact import Artifact
 from edgekd.config.quantize import Quantize
 from edgekd.data import Dataset
@@ -24,6 +24,7 @@ def quantize(
     seed: int,
     steps: Sequence[str],
     description: str,
+    max_drop_pp: float | None = None,
 ) -> Artifact:
     """Convert the student once per variant and check that each file is of the type its name says.
 
@@ -33,46 +34,67 @@ def quantize(
     Args:
         data: calibration images and val.
         student: the Keras model.
-        config: which variants.
-        out_dir: where ``student_<variant>.tflite`` go; ``student_int8`` is final, metadata included.
+        config: which variants, and how INT8 comes about.
+        out_dir: where ``student_<variant>.tflite`` go. Shipped is ``student_int8``, or ``student_mixed`` where layers
+            stay in float; the shipped file is final, metadata included.
         seed: resets the global state; the conversion itself draws nothing.
         steps: what was done to the student so far (``distilled``, ``finetuned``, ``pruned``), for the entries.
         description: of the model, for the metadata.
+        max_drop_pp: points of accuracy on val that mixed precision may lose; None: 0.5.
 
     Raises:
-        ConversionError: a file is not what was asked for.
+        ConversionError: a file is not what was asked for, or a layer to keep in float that is not there.
     """
     dataset = Dataset.open(data)
     _keras.reset(seed)
     model = _keras.load_model(student.path / "model")
+    found = {}
+    if config.reestimate_batchnorm:
+        found["reestimated_batchnorm"] = batchnorm.reestimate_unless_worse(model, dataset)
     temperature = 1.0
     if config.fit_temperature:
         temperature = metrics.fit_temperature(make_predict(model)(dataset.val.images), dataset.val.labels)
         _divide_logits(model, temperature)
     frozen = tflite.freeze(model)
-    entries = []
-    for variant in config.variants:
-        content = tflite.convert(frozen, variant, dataset.calibration_images, dataset.task.head)
-        if variant == "int8":
-            content = tflite.add_metadata(
-                content,
+
+    def convert(variant: str) -> bytes:
+        return tflite.convert(
+            frozen,
+            variant,
+            dataset.calibration_images,
+            dataset.task.head,
+            ranges=config.calibration,
+            percentile=config.calibration_percentile,
+        )
+
+    files = {variant: convert(variant) for variant in config.variants}
+    if config.float_layers or config.mixed == "auto":
+        mixed, found["mixed"] = mixed_precision.mix(
+            files["int8"], files.get("fp32") or convert("fp32"), dataset, config.float_layers, max_drop_pp
+        )
+        if mixed is not None:
+            files["mixed"] = mixed
+    shipped = "mixed" if "mixed" in files else "int8"
+    for variant in ("int8", "mixed"):
+        if variant in files:
+            files[variant] = tflite.add_metadata(
+                files[variant],
                 labels=dataset.class_names,
                 name=dataset.facts["name"] or "edgekd",
                 description=description,
                 licence=dataset.facts["licence"],
                 head=dataset.task.head,
             )
+    done = dict.fromkeys(("int8", "int8_io", "dynamic", "int16x8"), ("ptq",)) | {"mixed": ("ptq", "mixed")}
+    entries = []
+    for variant, content in files.items():
         path = out_dir / f"student_{variant}.tflite"
         path.write_bytes(content)
-        entry = tflite.describe(
-            path,
-            id=f"student_{variant}",
-            role="student",
-            steps=[*steps, "ptq"] if variant in ("int8", "int8_io", "dynamic") else list(steps),
-            shipped=variant == "int8",
-        )
-        entries.append(entry)
-    return Artifact.seal(out_dir, {"models": entries, "temperature": temperature})
+        all_steps = [*steps, *done.get(variant, ())]
+        entries.append(tflite.describe(path, id=path.stem, role="student", steps=all_steps, shipped=variant == shipped))
+    summary = "; ".join(facts["text"] for facts in found.values()) or None
+    facts = {"calibration": config.calibration, "temperature": temperature, **found, "summary": summary}
+    return Artifact.seal(out_dir, {"models": entries, **facts})
 
 
 def _divide_logits(model: Any, temperature: float) -> None:

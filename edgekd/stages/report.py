@@ -16,7 +16,6 @@ from edgekd.tasks import MULTI_CLASS, TASKS, Task
 from edgekd.units import format_bytes, format_seconds, format_times
 
 SCHEMA_VERSION = 1
-SHIPPED = "student_int8"
 DATASET_FIELDS = (
     *("name", "licence", "source", "attribution", "task", "class_names", "image_size", "resize"),
     *("num_train", "num_calibration", "num_val", "num_test", "calibration_indices", "sha256", "warnings"),
@@ -101,6 +100,7 @@ def assemble(
         "given_teacher": _given_teacher(models),
         "sensitivity": _sensitivity(sensitivity, pruned),
         "channel_pruning": _channel_pruning(pruned),
+        "quantization": _quantization(models),
         "claims": verification.facts["claims"],
         "not_measured": _not_measured([row["id"] for row in rows], _given_teacher(models)),
         "gates": verification.facts["gates"],
@@ -231,6 +231,13 @@ def _channel_pruning(pruned: Artifact | None) -> dict[str, Any] | None:
     return {**{name: pruned.facts[name] for name in names}, "rounds": len(pruned.facts["rounds"])}
 
 
+def _quantization(models: Sequence[Artifact]) -> dict[str, Any] | None:
+    """How INT8 came about, and which layers stayed in float."""
+    facts = next((model.facts for model in models if "calibration" in model.facts), None)
+    names = ("calibration", "temperature", "reestimated_batchnorm", "mixed")
+    return None if facts is None else {name: facts.get(name) for name in names}
+
+
 def _not_measured(ids: Sequence[str], teacher: Mapping[str, Any] | None = None) -> list[str]:
     """What a reader would look for among the claims, and why it is not there."""
     found = []
@@ -251,6 +258,8 @@ def _why_not_shipped(id: str) -> str:
         "student_fp32": "the float form, for comparison",
         "student_fp16": "half precision: larger than INT8",
         "student_dynamic": "dynamic range: activations stay in float",
+        "student_int8": "INT8 throughout: it lost too much on val, or the recipe keeps layers in float",
+        "student_int16x8": "16 bits between the layers: some fifty times slower than INT8 on x86",
         "student_int8_io": "integer input and output, for NPUs and microcontrollers",
     }.get(id, "another form of the student")
 
