@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -34,7 +35,11 @@ def schema() -> Any:
 
 
 def open_interpreter(
-    model: str | os.PathLike[str] | bytes, kernel: str = "xnnpack", num_threads: int = 1
+    model: str | os.PathLike[str] | bytes,
+    kernel: str = "xnnpack",
+    num_threads: int = 1,
+    *,
+    preserve_all_tensors: bool = False,
 ) -> Interpreter:
     """Open a .tflite, ready to be invoked.
 
@@ -42,6 +47,8 @@ def open_interpreter(
         model: path or bytes.
         kernel: ``xnnpack`` (what LiteRT takes on a phone), ``builtin`` (its own optimised kernels) or ``reference``.
         num_threads: at least 1.
+        preserve_all_tensors: keep what flows between the operators, for :func:`tensors_of`. XNNPACK keeps nothing of
+            what it computes itself; take another kernel.
 
     Raises:
         ModelError: no such file, no TensorFlow Lite model, an operator that the kernels lack, an unknown kernel name.
@@ -60,7 +67,10 @@ def open_interpreter(
     try:
         with quiet_native_stderr():
             interpreter = Interpreter(
-                **source, num_threads=num_threads, experimental_op_resolver_type=_RESOLVERS[kernel]
+                **source,
+                num_threads=num_threads,
+                experimental_op_resolver_type=_RESOLVERS[kernel],
+                experimental_preserve_all_tensors=preserve_all_tensors,
             )
             interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
@@ -116,6 +126,24 @@ def run(interpreter: Interpreter, images: NDArray[np.uint8]) -> NDArray[Any]:
         interpreter.invoke()
         results[index] = interpreter.get_tensor(output_index).reshape(width)
     return results
+
+
+def tensors_of(
+    interpreter: Interpreter, images: NDArray[np.uint8], indices: Sequence[int]
+) -> Iterator[dict[int, NDArray[Any]]]:
+    """Run uint8 images ``(n, h, w, 3)`` one at a time; of each, the named tensors as they were computed.
+
+    Args:
+        interpreter: opened with ``preserve_all_tensors``.
+        images: that fit the input.
+        indices: of the tensors in the file.
+    """
+    inputs = as_input(interpreter, images)
+    input_index = interpreter.get_input_details()[0]["index"]
+    for index in range(len(images)):
+        interpreter.set_tensor(input_index, inputs[index : index + 1])
+        interpreter.invoke()
+        yield {wanted: interpreter.get_tensor(wanted) for wanted in indices}
 
 
 def predict_probs(

@@ -15,19 +15,22 @@ SECONDS = 600.0
 """Longest time that a child may take."""
 
 
-def ask(task: str, request: Mapping[str, Any], title: str, seconds: float = SECONDS) -> dict[str, Any]:
+def ask(
+    task: str, request: Mapping[str, Any], title: str, seconds: float = SECONDS, *, module: str = "edgekd.model_child"
+) -> dict[str, Any]:
     """Start a child, ask it once, and return what it answers.
 
     Args:
-        task: of ``edgekd.model_child.TASKS``.
+        task: of the module's ``TASKS``.
         request: what the task takes.
         title: what messages call the model.
         seconds: longest time.
+        module: what the child runs.
 
     Raises:
         ModelError: the model cannot be used, crashed the child, or took too long.
     """
-    command = [sys.executable, "-m", "edgekd.model_child", task]
+    command = [sys.executable, "-m", module, task]
     try:
         done = subprocess.run(
             command, input=json.dumps(request), capture_output=True, text=True, timeout=seconds, check=False

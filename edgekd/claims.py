@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekd import statistics
+from edgekd.artifact import Artifact
 from edgekd.config.verify import Verify
 from edgekd.statistics import Interval
 from edgekd.tasks import Floats, Labels, Task
@@ -19,6 +20,13 @@ FLOAT, ALONE = "student_fp32", "student_alone_fp32"
 def teacher_of(names: Iterable[str]) -> str:
     """The teacher among the names of models: ``teacher_fp32``, or the one that came as a file."""
     return next((name for name in names if name.startswith("teacher_")), "no teacher")
+
+
+def shipped_of(models: Sequence[Artifact]) -> Mapping[str, Any]:
+    """The entry of the model that goes out, among those of all models: its name differs, ``shipped`` does not."""
+    (entry,) = [row for model in models for row in model.facts["models"] if row["shipped"]]
+    found: Mapping[str, Any] = entry
+    return found
 
 
 def claims(

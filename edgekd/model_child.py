@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,18 +122,20 @@ def predict(request: dict[str, Any]) -> dict[str, Any]:
     return {"num_jobs": len(request["jobs"])}
 
 
-TASKS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+Task = Callable[[dict[str, Any]], dict[str, Any]]
+
+TASKS: Mapping[str, Task] = {
     "probe": probe,
     "self_test": self_test,
     "predict": predict,
 }
 
 
-def main() -> None:
+def main(tasks: Mapping[str, Task] = TASKS) -> None:
     """Answer one request; whatever the model raises is answered as ``{"error": message}``."""
     request = json.load(sys.stdin)
     try:
-        answer = TASKS[sys.argv[1]](request)
+        answer = tasks[sys.argv[1]](request)
     except Exception as error:  # a stranger's model raises what it likes
         answer = {"error": (str(error).strip().splitlines() or [type(error).__name__])[0][:300]}
     print(json.dumps(answer))

@@ -186,7 +186,8 @@ class _Builder(StageRunner):
 
         r = self.recipe
         _keras.set_determinism(r.num_threads)
-        if r.distill.weights != "none" or keys.plugins(r.distill) or r.prune.method != "none":
+        uncertain = r.prune.method != "none" or r.quantize.float_layers
+        if r.distill.weights != "none" or keys.plugins(r.distill) or uncertain:
             check_fit(r)
 
         source = {"source": self.fingerprint}
@@ -201,8 +202,17 @@ class _Builder(StageRunner):
         description = f"{name}. {r.bundle.intended_use}"
         if "prune" in self.artifacts:
             self.unpruned(images, steps[:-1], description)
+        mixes = r.quantize.mixed != "none" or r.quantize.float_layers
         small = self.cached(
-            "quantize", quantize, images, student, config=r.quantize, seed=r.seed, steps=steps, description=description
+            "quantize",
+            quantize,
+            images,
+            student,
+            config=r.quantize,
+            seed=r.seed,
+            steps=steps,
+            description=description,
+            max_drop_pp=r.gates.max_accuracy_drop_pp if mixes else None,
         )
         verified = self.cached("verify", verify, images, self.models, config=r.verify, gates=r.gates)
 

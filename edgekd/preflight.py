@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekd import _keras, ensemble, losses, onnx_export, target
+from edgekd import _keras, ensemble, losses, onnx_export, target, tflite
 from edgekd.errors import RecipeError, UserError, did_you_mean
 from edgekd.models import STUDENTS, build_student, check_start, check_teacher, check_use
 from edgekd.recipe import Recipe
@@ -85,7 +85,10 @@ def skipped_stages(recipe_: Recipe) -> set[str]:
 
 
 def check_fit(resolved: Recipe) -> None:
-    """Raise before hours of training where a student cannot be built or pruned, or its weights do not fit."""
+    """Raise before hours of training where a student cannot be built or pruned, or its weights do not fit.
+
+    So too where a layer that is to stay in float is not there.
+    """
     from edgekd.stages import prune_channels, prune_weights
 
     d = resolved.distill
@@ -102,3 +105,6 @@ def check_fit(resolved: Recipe) -> None:
         prune_channels.check(student, resolved.prune)
     elif resolved.prune.method == "weight":
         prune_weights.check(student, resolved.prune)
+    if resolved.quantize.float_layers:
+        view = tflite.open_view(tflite.convert(tflite.freeze(student), "fp32"))
+        tflite.check_layers(view, resolved.quantize.float_layers, "quantize.float_layers")

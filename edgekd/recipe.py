@@ -238,6 +238,11 @@ def _check_across(recipe: Recipe) -> None:
                 raise RecipeError(f"{key} compares with the student in fp32; add fp32 to quantize.variants")
     if len(set(recipe.quantize.variants)) < len(recipe.quantize.variants):
         raise RecipeError(f"quantize.variants = {list(recipe.quantize.variants)}: each at most once")
+    if recipe.quantize.float_layers and recipe.quantize.mixed != "none":
+        raise RecipeError(
+            f'quantize.mixed = "{recipe.quantize.mixed}" chooses the layers that quantize.float_layers names; '
+            "set one of the two"
+        )
     if recipe.data.val_fraction + recipe.data.test_fraction >= 0.8:
         raise RecipeError("data.val_fraction + data.test_fraction: below 0.8, so that something is left to train on")
     if 0 < recipe.data.image_size < 16:

@@ -241,3 +241,55 @@ def _wait_for_checkpoint_of(stage: str, cache: Path, out: Path, process: subproc
 def test_public_names_are_there() -> None:
     for name in edgekd.__all__:
         assert getattr(edgekd, name) is not None
+
+
+def test_layers_kept_in_float_are_what_is_shipped(npz: Path, cache_dir: Path, tmp_path: Path, run: Run) -> None:
+    changes = {"quantize.float_layers": ["logits"], "quantize.calibration": "percentile"}
+    done = _build(npz, cache_dir, tmp_path / "mixed", **changes)
+    assert "Mixed precision: logits in float" in done.stderr
+    report = json.loads((tmp_path / "mixed" / "report.json").read_text())
+    shipped = next(model for model in report["models"] if model["shipped"])
+    assert (shipped["id"], shipped["dtype"], shipped["steps"][-2:]) == ("student_mixed", "mixed", ["ptq", "mixed"])
+    assert (shipped["input_type"], shipped["output_type"]) == ("uint8", "float32")
+    assert [model["shipped"] for model in report["models"] if model["id"] == "student_int8"] == [False]
+    assert (report["quantization"]["mixed"]["layers"], report["quantization"]["calibration"]) == (
+        ["logits"],
+        "percentile",
+    )
+    bundle = tmp_path / "mixed" / "bundle"
+    assert (bundle / "model.tflite").read_bytes() == (tmp_path / "mixed" / shipped["file"]).read_bytes()
+    manifest = json.loads((bundle / "edgekd_manifest.json").read_text())
+    assert manifest["figures"]["tflite_bytes"] == shipped["tflite_bytes"]
+    assert next(claim["text"] for claim in report["claims"]).startswith("student_mixed loses")
+    assert report["quantization"]["mixed"]["text"] in (tmp_path / "mixed" / "report.md").read_text()
+    checked = subprocess.run(
+        [sys.executable, "-m", "edgekd", "bundle", str(tmp_path / "mixed")], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_a_layer_that_is_not_there_is_told_before_training(npz: Path, tmp_path: Path) -> None:
+    done = _build(npz, tmp_path / "cache", tmp_path / "out", expect=2, **{"quantize.float_layers": ["logit"]})
+    assert 'quantize.float_layers: the model has no layer "logit"; did you mean "logits"?' in done.stderr
+    assert not list((tmp_path / "cache").glob("??/*"))
+
+
+def test_layer_errors_of_a_run(cache_dir: Path, run: Run) -> None:
+    command = [sys.executable, "-m", "edgekd", "layer-errors", str(run.path), "--cache-dir", str(cache_dir)]
+    done = subprocess.run([*command, "--images", "8", "--json"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["num_images"], document["split"]) == (8, "val")
+    assert "logits" in {row["layer"] for row in document["layers"]}
+    figures = [row["logits_snr_db"] for row in document["layers"] if row["logits_snr_db"] is not None]
+    assert figures == sorted(figures)
+    done = subprocess.run([*command, "--images", "4", "--top", "3"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(document['layers']) - 3} more with less error" in done.stdout
+
+
+def test_layer_errors_of_what_is_no_run(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgekd", "layer-errors", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "is no run folder (it has no recipe.toml); give the --out folder of edgekd build" in done.stderr

@@ -99,7 +99,7 @@ def test_calibration_takes_the_classes_in_turn() -> None:
 def test_too_few_for_calibration_is_a_warning(make_npz: MakeNpz, prepare: Callable[..., Artifact]) -> None:
     facts = prepare(make_npz(), num_calibration_samples=100).facts
     assert facts["num_calibration"] == 24
-    assert facts["warnings"] == ["100 calibration images were asked for, train has 24"]
+    assert facts["warnings"] == ["data.num_calibration_samples = 100: train has 24 images; all of them calibrate INT8"]
 
 
 def test_images_in_two_splits_are_counted(make_npz: MakeNpz, prepare: Callable[..., Artifact]) -> None:

@@ -25,6 +25,7 @@ TYPES = {
     "dynamic": ("dynamic", "float32", "float32"),
     "int8": ("int8", "uint8", "float32"),
     "int8_io": ("int8", "int8", "int8"),
+    "int16x8": ("int16x8", "float32", "float32"),
 }
 
 
@@ -37,7 +38,9 @@ def test_file_is_of_the_type_its_name_says(variant: str) -> None:
     assert (view.inputs[0].name, view.outputs[0].name) == ("pixels", "logits" if variant == "int8_io" else "probs")
 
 
-@pytest.mark.parametrize(("variant", "tolerance"), [("fp32", 1e-6), ("fp16", 2e-3), ("dynamic", 2e-2), ("int8", 5e-2)])
+@pytest.mark.parametrize(
+    ("variant", "tolerance"), [("fp32", 1e-6), ("fp16", 2e-3), ("dynamic", 2e-2), ("int8", 5e-2), ("int16x8", 2e-2)]
+)
 def test_probs_are_those_of_keras(variant: str, tolerance: float) -> None:
     images = smooth_images(100, seed=2)
     expected = softmax(keras_logits(tiny_cnn(), images))

@@ -63,7 +63,8 @@ def make_models(folder: Path, models: Mapping[str, bytes]) -> Artifact:
     entries = []
     for name, content in models.items():
         (folder / f"{name}.tflite").write_bytes(content)
-        entries.append({"id": name, "file": f"{name}.tflite", "tflite_bytes": len(content)})
+        facts = {"file": f"{name}.tflite", "tflite_bytes": len(content)}
+        entries.append({"id": name, **facts, "shipped": name == "student_int8"})
     return Artifact.seal(folder, {"models": entries})
 
 

@@ -12,6 +12,7 @@ from edgekd.cli.build import build
 from edgekd.cli.bundle import bundle
 from edgekd.cli.compress import compress
 from edgekd.cli.inspect import inspect
+from edgekd.cli.layer_errors import layer_errors
 from edgekd.cli.report import report
 from edgekd.cli.sensitivity import sensitivity
 from edgekd.cli.verify import verify
@@ -63,5 +64,5 @@ def main() -> None:
     """
 
 
-for _command in (build, ablate, sensitivity, compress, benchmark, bundle, report, inspect, verify):
+for _command in (build, ablate, sensitivity, compress, benchmark, bundle, layer_errors, report, inspect, verify):
     main.add_command(_command)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgekd.options import option
 
-VARIANTS = ("fp32", "fp16", "dynamic", "int8", "int8_io")
+VARIANTS = ("fp32", "fp16", "dynamic", "int8", "int8_io", "int16x8")
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,10 @@ class Quantize:
     """Post-training conversion to TensorFlow Lite."""
 
     variants: tuple[str, ...] = option(
-        VARIANTS, "files to write; int8 is the one that is shipped and always there", choices=VARIANTS
+        VARIANTS[:-1],
+        "files to write, beside int8, which is always there; int16x8 (16 bits between the layers) is some fifty times "
+        "slower than int8 on x86",
+        choices=VARIANTS,
     )
     encoding: str = option(
         "smallest",
@@ -28,3 +31,29 @@ class Quantize:
         choices=("gzip", "raw"),
     )
     fit_temperature: bool = option(True, "fit a temperature to val and bake it into the last layer (Guo et al. 2017)")
+    reestimate_batchnorm: bool = option(
+        False,
+        "before conversion, take mean and variance of each batch normalization anew from training images as they are; "
+        "kept where val is not worse",
+    )
+    calibration: str = option(
+        "min_max",
+        "ranges of INT8 activations over the calibration images: min_max (all that was seen), percentile, mse (the "
+        "clip with the smallest squared error); the input always spans 0 to 255",
+        choices=("min_max", "percentile", "mse"),
+    )
+    calibration_percentile: float = option(
+        99.99,
+        "percentile: per cent of an activation's values that each end lets through; 99.99 cuts off one in 10,000",
+        above=50,
+        maximum=100,
+    )
+    mixed: str = option(
+        "none",
+        "none; auto: where INT8 loses more on val than gates.max_accuracy_drop_pp allows (0.5 points where no gate is "
+        "set), keep the fewest layers in float that bring it under",
+        choices=("none", "auto"),
+    )
+    float_layers: tuple[str, ...] = option(
+        (), "names of layers that stay in float in the shipped file, as edgekd layer-errors names them"
+    )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgekd.artifact import Artifact
 from edgekd.config.data import Data
+from edgekd.data.coverage import coverage_warnings
 from edgekd.data.dataset import SPLITS
 from edgekd.data.source import FileRef, Pictures, Source, SourceSplit
 from edgekd.data.sources import load_source
@@ -88,7 +89,7 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
         np.save(out_dir / f"{name}_labels.npy", splits[name].labels)
     indices = calibration_indices(splits["train"].labels, config.num_calibration_samples, config.split_seed)
     np.save(out_dir / "calibration_indices.npy", indices)
-    warnings = _warnings(source, config, out_dir, unreadable)
+    warnings = _warnings(source, config, out_dir, unreadable, indices)
     return Artifact.seal(out_dir, _facts(source, config, indices, unreadable, warnings))
 
 
@@ -175,13 +176,26 @@ def _check_unreadable(unreadable: dict[str, str], config: Data) -> None:
         )
 
 
-def _warnings(source: Source, config: Data, out_dir: Path, unreadable: dict[str, str]) -> list[str]:
+def _warnings(
+    source: Source, config: Data, out_dir: Path, unreadable: dict[str, str], calibration: NDArray[np.int64]
+) -> list[str]:
     warnings = list(source.warnings)
     if unreadable:
         warnings.append(f"{len(unreadable)} unreadable image(s) left out")
     num_train = len(source.splits["train"].labels)
     if config.num_calibration_samples > num_train:
-        warnings.append(f"{config.num_calibration_samples} calibration images were asked for, train has {num_train}")
+        warnings.append(
+            f"data.num_calibration_samples = {config.num_calibration_samples}: train has {num_train} images; all of "
+            "them calibrate INT8"
+        )
+    train, val = (np.load(out_dir / f"{name}_images.npy", mmap_mode="r", allow_pickle=False) for name in SPLITS[:2])
+    warnings += coverage_warnings(
+        train[calibration],
+        source.splits["train"].labels[calibration],
+        val,
+        source.splits["val"].labels,
+        source.class_names,
+    )
     digests = {name: _pixel_digests(out_dir / f"{name}_images.npy") for name in SPLITS}
     for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
         shared = sum((Counter(digests[first]) & Counter(digests[second])).values())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import shutil
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 from edgekd import host, onnx_export, tflite
 from edgekd._litert import KERNELS, predict_probs
 from edgekd.artifact import Artifact, read_json, sha256_file, write_json
+from edgekd.claims import shipped_of
 from edgekd.config.bundle import Bundle
 from edgekd.config.distill import Distill
 from edgekd.config.teacher import Teacher
@@ -39,7 +41,6 @@ from edgekd.tasks import TASKS, THRESHOLD
 
 logger = logging.getLogger("edgekd")
 
-SHIPPED = "student_int8"
 IO = "student_int8_io"
 NUM_CANDIDATES = 256
 MADE_LICENCE = "CC0-1.0"
@@ -85,8 +86,9 @@ def bundle(
         RecipeError: ``config.onnx`` without the variant it is made from.
     """
     entries = {row["id"]: row for row in quantized.facts["models"]}
+    shipped = shipped_of([quantized])
     model = out_dir / MODEL_FILE
-    shutil.copyfile(quantized.path / entries[SHIPPED]["file"], model)
+    shutil.copyfile(quantized.path / shipped["file"], model)
     class_names: list[str] = data.facts["class_names"]
     (out_dir / LABELS_FILE).write_text("\n".join(class_names) + "\n", encoding="utf-8", newline="\n")
     (out_dir / "golden").mkdir()
@@ -102,7 +104,7 @@ def bundle(
     write_json(out_dir / GOLDEN_FILE, golden)
     manifest = {
         **_about_model(model, data, config),
-        **_about_origin(data, verification, config, entries[SHIPPED], teacher, student, recipe_name, seed),
+        **_about_origin(data, verification, config, shipped, teacher, student, recipe_name, seed),
         "golden": GOLDEN_FILE,
         "golden_source": source,
     }
@@ -281,14 +283,14 @@ def _about_origin(
     data: Artifact,
     verification: Artifact,
     config: Bundle,
-    entry: dict[str, Any],
+    entry: Mapping[str, Any],
     teacher: Teacher,
     student: Distill,
     recipe_name: str,
     seed: int,
 ) -> dict[str, Any]:
     """Where the model comes from and what was measured of it."""
-    facts, figures = data.facts, verification.facts["models"][SHIPPED]
+    facts, figures = data.facts, verification.facts["models"][entry["id"]]
     return {
         "recipe": recipe_name,
         "seed": seed,

@@ -1,4 +1,4 @@
-"""Write the .tflite files: the float student, its half-precision and dynamic-range forms, and full-integer INT8."""
+"""Write the .tflite files: the float student, its smaller forms, and the one that is shipped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from edgekd import _keras, encoding, metrics, tflite
+from edgekd import _keras, batchnorm, encoding, metrics, mixed_precision, tflite
 from edgekd.artifact import Artifact
 from edgekd.config.quantize import Quantize
 from edgekd.data import Dataset
@@ -26,6 +26,7 @@ def quantize(
     steps: Sequence[str],
     description: str,
     form: str = "student",
+    max_drop_pp: float | None = None,
 ) -> Artifact:
     """Convert the student once per variant and check that each file is of the type its name says.
 
@@ -35,54 +36,78 @@ def quantize(
     Args:
         data: calibration images and val.
         student: the Keras model.
-        config: which variants.
-        out_dir: where ``<form>_<variant>.tflite`` go; the INT8 file is final, metadata included.
+        config: which variants, and how INT8 comes about.
+        out_dir: where ``<form>_<variant>.tflite`` go. Shipped is ``student_int8``, or ``student_mixed`` where layers
+            stay in float; the shipped file is final, metadata included.
         seed: resets the global state; the conversion itself draws nothing.
         steps: what was done to the student so far (``distilled``, ``finetuned``, ``pruned``), for the entries.
         description: of the model, for the metadata.
         form: ``student``, or the name of a form that is measured and not shipped.
+        max_drop_pp: points of accuracy on val that mixed precision may lose; None: 0.5.
 
     Raises:
-        ConversionError: a file is not what was asked for.
+        ConversionError: a file is not what was asked for, or a layer to keep in float that is not there.
     """
     dataset = Dataset.open(data)
     _keras.reset(seed)
     model = _keras.load_model(student.path / "model")
+    found = {}
+    if config.reestimate_batchnorm:
+        found["reestimated_batchnorm"] = batchnorm.reestimate_unless_worse(model, dataset)
     temperature = 1.0
     if config.fit_temperature:
         temperature = metrics.fit_temperature(make_predict(model)(dataset.val.images), dataset.val.labels)
         _divide_logits(model, temperature)
     frozen = tflite.freeze(model)
-    entries: list[dict[str, Any]] = []
-    facts: dict[str, Any] | None = None
-    for variant in config.variants:
-        content = tflite.convert(frozen, variant, dataset.calibration_images, dataset.task.head)
-        if variant == "int8":
-            add_metadata = functools.partial(
-                tflite.add_metadata,
-                labels=dataset.class_names,
-                name=dataset.facts["name"] or "edgekd",
-                description=description,
-                licence=dataset.facts["licence"],
-                head=dataset.task.head,
-            )
-            if config.encoding == "smallest" and "pruned" in steps:
-                sparse, count = tflite.encode(content)
-                both = (add_metadata(content), add_metadata(sparse) if count else None)
-                content, facts = encoding.choose(*both, dataset.calibration_images, config.encoding_measure)
-            else:
-                content = add_metadata(content)
+
+    def convert(variant: str) -> bytes:
+        return tflite.convert(
+            frozen,
+            variant,
+            dataset.calibration_images,
+            dataset.task.head,
+            ranges=config.calibration,
+            percentile=config.calibration_percentile,
+        )
+
+    files = {variant: convert(variant) for variant in config.variants}
+    if config.float_layers or config.mixed == "auto":
+        mixed, found["mixed"] = mixed_precision.mix(
+            files["int8"], files.get("fp32") or convert("fp32"), dataset, config.float_layers, max_drop_pp
+        )
+        if mixed is not None:
+            files["mixed"] = mixed
+    shipped = "mixed" if "mixed" in files else "int8"
+    add_metadata = functools.partial(
+        tflite.add_metadata,
+        labels=dataset.class_names,
+        name=dataset.facts["name"] or "edgekd",
+        description=description,
+        licence=dataset.facts["licence"],
+        head=dataset.task.head,
+    )
+    plain, encoded = files["int8"], None
+    for variant in {"int8", "mixed"} & set(files):
+        files[variant] = add_metadata(files[variant])
+    if shipped == "int8" and config.encoding == "smallest" and "pruned" in steps:
+        sparse, count = tflite.encode(plain)
+        files["int8"], encoded = encoding.choose(
+            files["int8"],
+            add_metadata(sparse) if count else None,
+            dataset.calibration_images,
+            config.encoding_measure,
+        )
+    done = dict.fromkeys(("int8", "int8_io", "dynamic", "int16x8"), ("ptq",)) | {"mixed": ("ptq", "mixed")}
+    entries = []
+    for variant, content in files.items():
         path = out_dir / f"{form}_{variant}.tflite"
         path.write_bytes(content)
-        entry = tflite.describe(
-            path,
-            id=path.stem,
-            role="student",
-            steps=[*steps, "ptq"] if variant in ("int8", "int8_io", "dynamic") else list(steps),
-            shipped=(form, variant) == ("student", "int8"),
-        )
-        entries.append(entry)
-    return Artifact.seal(out_dir, {"models": entries, "temperature": temperature, "encoding": facts})
+        all_steps = [*steps, *done.get(variant, ())]
+        is_shipped = (form, variant) == ("student", shipped)
+        entries.append(tflite.describe(path, id=path.stem, role="student", steps=all_steps, shipped=is_shipped))
+    summary = "; ".join(facts["text"] for facts in found.values()) or None
+    facts = {"calibration": config.calibration, "temperature": temperature, **found, "encoding": encoded}
+    return Artifact.seal(out_dir, {"models": entries, **facts, "summary": summary})
 
 
 def _divide_logits(model: Any, temperature: float) -> None:

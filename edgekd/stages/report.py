@@ -16,7 +16,6 @@ from edgekd.tasks import MULTI_CLASS, TASKS, Task
 from edgekd.units import format_bytes, format_seconds, format_times
 
 SCHEMA_VERSION = 1
-SHIPPED = "student_int8"
 DATASET_FIELDS = (
     *("name", "licence", "source", "attribution", "task", "class_names", "image_size", "resize"),
     *("num_train", "num_calibration", "num_val", "num_test", "calibration_indices", "sha256", "warnings"),
@@ -107,6 +106,7 @@ def assemble(
         "channel_pruning": pruning_report.channel_pruning(what),
         "weight_pruning": zeros,
         "pruning_gain": pruning_report.gain(shipped, rows, ratios),
+        "quantization": _quantization(models),
         "claims": verification.facts["claims"],
         "not_measured": _not_measured([row["id"] for row in rows], _given_teacher(models)),
         "gates": verification.facts["gates"],
@@ -119,7 +119,7 @@ def assemble(
                 for row in rows
                 if row["role"] == "student" and not row["shipped"]
             ),
-            *pruning_report.encoding_candidates(SHIPPED, zeros and zeros["encoding"]),
+            *pruning_report.encoding_candidates(shipped["id"], zeros and zeros["encoding"]),
         ],
         "stages": [dict(stage) for stage in stages],
         "warnings": [
@@ -233,6 +233,13 @@ def _sensitivity(analysis: Artifact | None, pruned: Artifact | None) -> dict[str
     return {**{name: analysis.facts[name] for name in names}, "layers": layers}
 
 
+def _quantization(models: Sequence[Artifact]) -> dict[str, Any] | None:
+    """How the shipped INT8 came about, and which layers stayed in float; None in runs from before this was noted."""
+    facts = next(model.facts for model in models if any(entry["shipped"] for entry in model.facts["models"]))
+    names = ("calibration", "temperature", "reestimated_batchnorm", "mixed")
+    return {name: facts.get(name) for name in names} if "calibration" in facts else None
+
+
 def _not_measured(ids: Sequence[str], teacher: Mapping[str, Any] | None = None) -> list[str]:
     """What a reader would look for among the claims, and why it is not there."""
     found = []
@@ -254,6 +261,8 @@ def _why_not_shipped(id: str) -> str:
         "student_fp32": "the float form, for comparison",
         "student_fp16": "half precision: larger than INT8",
         "student_dynamic": "dynamic range: activations stay in float",
+        "student_int8": "INT8 throughout: it lost too much on val, or the recipe keeps layers in float",
+        "student_int16x8": "16 bits between the layers: some fifty times slower than INT8 on x86",
         "student_int8_io": "integer input and output, for NPUs and microcontrollers",
     }.get(id, "another form of the student")
 

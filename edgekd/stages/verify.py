@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from edgekd import metrics, statistics
 from edgekd._litert import KERNELS, predict_probs
 from edgekd.artifact import Artifact
-from edgekd.claims import FLOAT, claims, teacher_of
+from edgekd.claims import FLOAT, claims, shipped_of, teacher_of
 from edgekd.config.verify import Gates, Verify
 from edgekd.data import Dataset
 from edgekd.errors import RecipeError, did_you_mean
 from edgekd.tasks import MULTI_CLASS, ORDINAL, THRESHOLD, Task
 
-SHIPPED = "student_int8"
 SPLITS = ("val", "test")
 
 Probs = NDArray[np.float32]
@@ -40,6 +39,7 @@ def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: 
     check_classes(gates, dataset.class_names)
     check_task(gates, task)
     entries = {entry["id"]: (model.path / entry["file"], entry) for model in models for entry in model.facts["models"]}
+    shipped = shipped_of(models)["id"]
     splits = {"val": dataset.val, "test": dataset.test}
     scores = _given_answers(models)
     scores |= {
@@ -61,16 +61,16 @@ def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: 
     facts = {
         "models": figures,
         "agreement": {
-            name: metrics.agreement(scores[SHIPPED]["test"], scores[name]["test"], task)
+            name: metrics.agreement(scores[shipped]["test"], scores[name]["test"], task)
             for name in (FLOAT, teacher_of(scores))
             if name in scores
         },
-        "kernels": _kernels(entries[SHIPPED][0], dataset.test.images, task),
+        "kernels": _kernels(entries[shipped][0], dataset.test.images, task),
         "claims": claims(
-            SHIPPED, {name: rows["test"] for name, rows in scores.items()}, labels["test"], sizes, config, task
+            shipped, {name: rows["test"] for name, rows in scores.items()}, labels["test"], sizes, config, task
         ),
-        "gates": _gates(figures, sizes, gates, task),
-        "warnings": _warnings(figures, scores, task),
+        "gates": _gates(shipped, figures, sizes, gates, task),
+        "warnings": _warnings(shipped, figures, scores, task),
     }
     return Artifact.seal(out_dir, facts)
 
@@ -135,16 +135,18 @@ def kernel_envelope(probs: Mapping[str, Probs], task: Task = MULTI_CLASS) -> dic
     }
 
 
-def _gates(figures: Mapping[str, Any], sizes: Mapping[str, int], gates: Gates, task: Task) -> list[dict[str, Any]]:
+def _gates(
+    shipped: str, figures: Mapping[str, Any], sizes: Mapping[str, int], gates: Gates, task: Task
+) -> list[dict[str, Any]]:
     """The limits that the recipe sets, held against val."""
-    val = figures[SHIPPED]["val"]
+    val = figures[shipped]["val"]
     rows = []
     if gates.max_tflite_bytes is not None:
-        rows.append(_gate("max_tflite_bytes", gates.max_tflite_bytes, sizes[SHIPPED], at_most=True))
+        rows.append(_gate("max_tflite_bytes", gates.max_tflite_bytes, sizes[shipped], at_most=True))
     if gates.max_accuracy_drop_pp is not None and "student_fp32" in figures:
         # Of whole counts: a difference of two rounded shares may stand a hair above the limit that it meets.
         answers = val["n"] * (len(val["per_class"]) if task.several else 1)
-        right = [round(row["val"][task.accuracy] * answers) for row in (figures["student_fp32"], figures[SHIPPED])]
+        right = [round(row["val"][task.accuracy] * answers) for row in (figures["student_fp32"], figures[shipped])]
         drop = 100 * (right[0] - right[1]) / answers
         rows.append(_gate("max_accuracy_drop_pp", gates.max_accuracy_drop_pp, drop, at_most=True))
     for name in ("top1", "label_accuracy", "quadratic_kappa", "auc"):
@@ -161,9 +163,9 @@ def _gate(id: str, limit: float, measured: float, *, at_most: bool) -> dict[str,
     return {"id": id, "limit": limit, "measured": measured, "held": measured <= limit if at_most else measured >= limit}
 
 
-def _warnings(figures: Mapping[str, Any], scores: Scores, task: Task) -> list[str]:
+def _warnings(shipped: str, figures: Mapping[str, Any], scores: Scores, task: Task) -> list[str]:
     warnings = []
-    val, test = figures[SHIPPED]["val"], figures[SHIPPED]["test"]
+    val, test = figures[shipped]["val"], figures[shipped]["test"]
     # An image whose labels are right in part counts in part: that varies less than an image that is right or wrong.
     right = [round(split[task.accuracy] * split["n"]) for split in (val, test)]
     if statistics.two_proportions_differ(right[0], val["n"], right[1], test["n"]):

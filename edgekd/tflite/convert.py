@@ -17,10 +17,12 @@ from edgekd.config.quantize import VARIANTS
 from edgekd.errors import ConversionError
 from edgekd.quiet import quiet_native_stderr
 from edgekd.tasks import SOFTMAX
-from edgekd.tflite import cost, edit
+from edgekd.tflite import calibration, cost, edit
 from edgekd.tflite.view import View, open_view
 
 INTEGER_VARIANTS = ("int8", "int8_io")
+CALIBRATED_VARIANTS = (*INTEGER_VARIANTS, "int16x8")
+_INPUT_TYPES = {"int8": "uint8", "int8_io": "int8", "mixed": "uint8"}
 _INPUT_QUANTIZATION = {"uint8": ((1.0,), (0,)), "int8": ((1.0,), (-128,))}
 _LARGEST_REQUANTIZATION = 256
 
@@ -58,7 +60,13 @@ def freeze(model: Any) -> Frozen:
 
 
 def convert(
-    frozen: Frozen, variant: str, representative_images: NDArray[np.uint8] | None = None, head: str = SOFTMAX
+    frozen: Frozen,
+    variant: str,
+    representative_images: NDArray[np.uint8] | None = None,
+    head: str = SOFTMAX,
+    *,
+    ranges: str = "min_max",
+    percentile: float = 99.99,
 ) -> bytes:
     """Make one .tflite.
 
@@ -70,6 +78,8 @@ def convert(
     ``dynamic``  float32 0..255     float32 probabilities int8 weights of 1024 elements and more
     ``int8``     uint8              float32 probabilities int8, then DEQUANTIZE and the head in float32
     ``int8_io``  int8 (x - 128)     int8 logits           int8
+    ``int16x8``  float32 0..255     float32 probabilities int8 weights, int16 between the layers; slow on every CPU that
+                                                          lacks kernels for it, x86 among them
     ===========  =================  ====================  ==========================================
 
     Args:
@@ -78,19 +88,24 @@ def convert(
         representative_images: uint8 ``(n, h, w, c)``, for the integer variants. An all-0 and an all-255 image are
             added, so that the input's scale is exactly 1.
         head: ``softmax`` or ``sigmoid``: what makes probabilities of the logits.
+        ranges: how INT8 activations get their ranges: ``min_max``, ``percentile`` or ``mse``. The input keeps its own,
+            and 16 bits have room for everything.
+        percentile: of that method.
 
     Raises:
         ConversionError: the converter failed, or gave something else than what was asked for.
     """
     if variant not in VARIANTS:
         raise ConversionError(f'unknown variant "{variant}"; known: {", ".join(VARIANTS)}')
-    content = _run_converter(frozen, variant, representative_images)
+    content = _run_converter(frozen, variant, representative_images, (ranges, percentile))
     content = edit.name_output(content, "logits") if variant == "int8_io" else edit.append_head(content, head, "probs")
     check(open_view(content), variant)
     return content
 
 
-def _run_converter(frozen: Frozen, variant: str, images: NDArray[np.uint8] | None) -> bytes:
+def _run_converter(
+    frozen: Frozen, variant: str, images: NDArray[np.uint8] | None, method: tuple[str, float] = ("min_max", 0.0)
+) -> bytes:
     from edgekd._keras import tf
 
     with _quiet_converter():
@@ -99,21 +114,48 @@ def _run_converter(frozen: Frozen, variant: str, images: NDArray[np.uint8] | Non
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if variant == "fp16":
         converter.target_spec.supported_types = [tf.float16]
+    clipped = variant in INTEGER_VARIANTS and method[0] != "min_max"
+    if variant in CALIBRATED_VARIANTS:
+        seen = _calibration_images(frozen, images)
+        converter.representative_dataset = lambda: ([np.float32(image[np.newaxis])] for image in seen)
     if variant in INTEGER_VARIANTS:
-        calibration = _calibration_images(frozen, images)
-        converter.representative_dataset = lambda: ([np.float32(image[np.newaxis])] for image in calibration)
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8 if variant == "int8" else tf.int8
         converter.inference_output_type = tf.int8
+        converter._experimental_calibrate_only = clipped
+    if variant == "int16x8":
+        converter.target_spec.supported_ops = [
+            tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        ]
     try:
         with _quiet_converter():
             content: bytes = converter.convert()
+            if clipped:
+                content = _quantize_clipped(content, seen, method, converter.inference_input_type)
+    except ConversionError:
+        raise
     except Exception as error:  # the converter raises RuntimeError, ValueError and classes of its own
         lacking = re.search(r"(?:TF Select|Custom) ops: (.+)", str(error))
         reason = (
             f"TensorFlow Lite lacks {lacking[1]}" if lacking else (str(error) or type(error).__name__).splitlines()[0]
         )
         raise ConversionError(f"the converter cannot make {variant}: {reason[:300]}") from error
+    return content
+
+
+def _quantize_clipped(
+    calibrated: bytes, images: NDArray[np.uint8], method: tuple[str, float], input_type: Any
+) -> bytes:
+    """The converter's second step, on ranges of ours."""
+    from tensorflow.lite.python.convert import mlir_quantize
+
+    from edgekd._keras import tf
+
+    ranges = calibration.clipped_ranges(calibrated, images, *method)
+    content = bytes(
+        mlir_quantize(calibration.with_ranges(calibrated, ranges), input_data_type=input_type, output_data_type=tf.int8)
+    )
+    calibration.check_ranges(open_view(content), ranges)
     return content
 
 
@@ -163,7 +205,7 @@ def check(view: View, variant: str) -> None:
     expected = "int8" if variant in INTEGER_VARIANTS else variant
     if kind != expected:
         raise ConversionError(f"{variant} was asked for and the converter gave {kind}")
-    input_type = {"int8": "uint8", "int8_io": "int8"}.get(variant, "float32")
+    input_type = _INPUT_TYPES.get(variant, "float32")
     output_type = "int8" if variant == "int8_io" else "float32"
     got = (view.inputs[0].dtype, view.outputs[0].dtype)
     if got != (input_type, output_type):

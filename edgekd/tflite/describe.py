@@ -19,6 +19,8 @@ _PROMISES = {
     "_dynamic": ("dynamic", "float32", "float32"),
     "_int8": ("int8", "uint8", "float32"),
     "_int8_io": ("int8", "int8", "int8"),
+    "_int16x8": ("int16x8", "float32", "float32"),
+    "_mixed": ("mixed", "uint8", "float32"),
 }
 
 

@@ -14,7 +14,7 @@ from edgekd.tasks import SIGMOID
 
 # ``force_align: 16`` of Buffer.data in the public schema, which the generated Python writer does not know of.
 _ALIGNMENT = 16
-_DEQUANTIZE_OF_INT8_VERSION = 2
+_BRIDGE_VERSIONS = {"QUANTIZE": 1, "DEQUANTIZE": 2}  # the first that know int8
 
 
 def unpack(content: bytes) -> Any:
@@ -75,24 +75,47 @@ def append_head(content: bytes, head: str, name: str) -> bytes:
     model = unpack(content)
     graph, types, operators = model.subgraphs[0], schema().TensorType, schema().BuiltinOperator
     logits = _output(model)
-    ends_in = {operators.SOFTMAX: "softmax", operators.LOGISTIC: "sigmoid"}.get(
-        operator_code(model, graph.operators[-1])
-    )
+    ends_in = {operators.SOFTMAX: "softmax", operators.LOGISTIC: "sigmoid"}.get(builtin_of(model, graph.operators[-1]))
     if ends_in:
         raise ConversionError(f"the model ends in a {ends_in} already; convert a model that gives logits")
     if logits.type == types.INT8:
-        _append(model, "DEQUANTIZE", _DEQUANTIZE_OF_INT8_VERSION, schema().DequantizeOptionsT(), "dequantized_logits")
+        _append(model, "DEQUANTIZE", schema().DequantizeOptionsT(), "dequantized_logits")
     elif logits.type != types.FLOAT32:
         raise ConversionError(
             f"logits of schema type {logits.type}: float32 (0) and int8 (9) can have a {head} behind them"
         )
     if head == SIGMOID:
-        _append(model, "LOGISTIC", 1, None, name)
+        _append(model, "LOGISTIC", None, name)
     else:
         options = schema().SoftmaxOptionsT()
         options.beta = 1.0
-        _append(model, "SOFTMAX", 1, options, name)
+        _append(model, "SOFTMAX", options, name)
     return pack(model)
+
+
+def drop_unused(model: Any) -> None:
+    """Take out the tensors that no operator touches, and the buffers that nothing refers to; the rest is renumbered."""
+    graph = model.subgraphs[0]
+    touched = {*graph.inputs, *graph.outputs, -1}
+    touched |= {index for operator in graph.operators for index in (*operator.inputs, *operator.outputs)}
+    kept = [index for index in range(len(graph.tensors)) if index in touched]
+    place = {-1: -1, **{index: new for new, index in enumerate(kept)}}
+    graph.tensors = [graph.tensors[index] for index in kept]
+    graph.inputs, graph.outputs = ([place[index] for index in indices] for indices in (graph.inputs, graph.outputs))
+    for operator in graph.operators:
+        operator.inputs = [place[index] for index in operator.inputs]
+        operator.outputs = [place[index] for index in operator.outputs]
+    users = [*graph.tensors, *(model.metadata or [])]
+    # Buffer 0 is the empty one in every file.
+    buffers = sorted({0, *(user.buffer for user in users)})
+    moved = {index: new for new, index in enumerate(buffers)}
+    model.buffers = [model.buffers[index] for index in buffers]
+    for user in users:
+        user.buffer = moved[user.buffer]
+    codes = sorted({operator.opcodeIndex for operator in graph.operators})
+    model.operatorCodes = [model.operatorCodes[index] for index in codes]
+    for operator in graph.operators:
+        operator.opcodeIndex = codes.index(operator.opcodeIndex)
 
 
 def _output(model: Any) -> Any:
@@ -105,21 +128,46 @@ def _output(model: Any) -> Any:
     return graph.tensors[graph.outputs[0]]
 
 
-def operator_code(model: Any, operator: Any) -> int:
+def builtin_of(model: Any, operator: Any) -> int:
     """The ``BuiltinOperator`` of an operator; codes below 128 stand in both fields, or in the old one alone."""
     code = model.operatorCodes[operator.opcodeIndex]
     return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
-def _append(model: Any, operator_name: str, version: int, options: Any, tensor_name: str) -> None:
+def operator_code(model: Any, name: str) -> int:
+    """Number of an operator in the model's list, to which it is added where it is not there."""
+    wanted, version = getattr(schema().BuiltinOperator, name), _BRIDGE_VERSIONS.get(name, 1)
+    for index, code in enumerate(model.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == wanted and code.version == version:
+            return index
+    code = schema().OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = wanted
+    code.version = version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def operator_of(model: Any, name: str, options: Any, source: int, target: int) -> Any:
+    """An operator from one tensor to another; it is not part of a graph yet."""
+    operator = schema().OperatorT()
+    operator.opcodeIndex = operator_code(model, name)
+    operator.inputs, operator.outputs = [source], [target]
+    if options is not None:
+        operator.builtinOptionsType = getattr(schema().BuiltinOptions, type(options).__name__.removesuffix("T"))
+        operator.builtinOptions = options
+    return operator
+
+
+def bridge(model: Any, name: str, source: int, target: int) -> Any:
+    """A QUANTIZE from float32 to int8, or the DEQUANTIZE back."""
+    options = {"QUANTIZE": schema().QuantizeOptionsT, "DEQUANTIZE": schema().DequantizeOptionsT}[name]
+    return operator_of(model, name, options(), source, target)
+
+
+def _append(model: Any, operator_name: str, options: Any, tensor_name: str) -> None:
     """Add one operator that reads the output tensor and writes a new float32 output of the same shape."""
     graph = model.subgraphs[0]
     previous = graph.outputs[0]
-    code = schema().OperatorCodeT()
-    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema().BuiltinOperator, operator_name)
-    code.version = version
-    model.operatorCodes.append(code)
-
     tensor = schema().TensorT()
     tensor.name = tensor_name
     tensor.type = schema().TensorType.FLOAT32
@@ -127,12 +175,5 @@ def _append(model: Any, operator_name: str, version: int, options: Any, tensor_n
     tensor.buffer = 0  # buffer 0 is empty in every file: the tensor is computed
     tensor.hasRank = graph.tensors[previous].hasRank
     graph.tensors.append(tensor)
-
-    operator = schema().OperatorT()
-    operator.opcodeIndex = len(model.operatorCodes) - 1
-    operator.inputs, operator.outputs = [previous], [len(graph.tensors) - 1]
-    if options is not None:
-        operator.builtinOptionsType = getattr(schema().BuiltinOptions, type(options).__name__.removesuffix("T"))
-        operator.builtinOptions = options
-    graph.operators.append(operator)
+    graph.operators.append(operator_of(model, operator_name, options, previous, len(graph.tensors) - 1))
     graph.outputs = [len(graph.tensors) - 1]
