@@ -33,7 +33,11 @@ def _input(view: View, metadata: Metadata | None) -> Iterator[Pair]:
     if image.dtype != "float32":
         return
     if metadata is None or not metadata.mean:
-        yield "float32 input without NormalizationOptions is refused", f"{_METADATA}, or convert with uint8 input"
+        yield (
+            "float32 input without NormalizationOptions is refused",
+            "write its mean and deviation into the metadata (edgekd.tflite.add_metadata, where it takes pixels as they "
+            "are), or convert with uint8 input",
+        )
     elif len(metadata.mean) != 1 or len(metadata.std) != 1:
         yield (
             f"NormalizationOptions with {len(metadata.mean)} means; one for all channels is taken",
