@@ -55,8 +55,7 @@ def layer_sparsities(model: Any, config: Prune, curves: Sequence[Curve] | None =
         curves: of the analysis, for ``allocation = "sensitivity"``.
 
     Raises:
-        RecipeError: as :func:`prunable`; a layer with a sparsity of its own that does not exist or cannot have it; no
-            layer with any.
+        RecipeError: as :func:`prunable`; a layer with a sparsity of its own that does not exist or cannot have it.
     """
     names = prunable(model, config.protected_layers)
     for name, sparsity in config.layer_sparsities.items():
@@ -67,10 +66,7 @@ def layer_sparsities(model: Any, config: Prune, curves: Sequence[Curve] | None =
         given = dict.fromkeys(others, config.final_sparsity)
     else:
         given = shared_out([curve for curve in curves if curve.layer in others], config.final_sparsity)
-    found = {name: own.get(name, given.get(name, 0.0)) for name in names}
-    if not any(found.values()):
-        raise RecipeError('prune.method = "weight": no layer has a sparsity above 0; raise prune.final_sparsity')
-    return found
+    return {name: own.get(name, given.get(name, 0.0)) for name in names}
 
 
 def _check_named(model: Any, config: Prune, names: Sequence[str], name: str, sparsity: float) -> None:

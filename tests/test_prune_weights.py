@@ -156,6 +156,12 @@ def test_with_a_constant_schedule_every_epoch_may_be_kept(run: Run, monkeypatch:
     assert made.facts["layers"]["stem"]["measured"] == 0.75
 
 
+def test_no_zeros_asked_for_is_training_on(run: Run) -> None:
+    made = run(final_sparsity=0.0)
+    assert made.facts["measured_sparsity"] == 0.0
+    assert len(made.facts["history"]) == 2
+
+
 def test_masks_that_are_updated_too_rarely_are_told(run: Run) -> None:
     """Six steps, of which 0.6 are four: with updates every three the last is at step 3 of 4."""
     with pytest.raises(TrainingError, match=r'layer "\w+", where 0\.75 was asked for; raise prune\.training'):
@@ -185,7 +191,6 @@ def test_masks_that_are_updated_too_rarely_are_told(run: Run) -> None:
             RecipeError,
             r'"stem": stands in prune\.protected_layers too',
         ),
-        ({"final_sparsity": 0.0}, RecipeError, r"no layer has a sparsity above 0; raise prune\.final_sparsity"),
     ],
 )
 def test_what_cannot_be_is_said_of_the_untrained_student(
