@@ -71,8 +71,8 @@ def mix(
 def _text(choice: tflite.Choice, limit: float, extra: int) -> str:
     if choice.layers:
         return (
-            f"{', '.join(choice.layers)} in float: {choice.drop_pp:.2f} points lost on val instead of "
-            f"{choice.int8_drop_pp:.2f}, for {format_bytes(extra)}"
+            f"{', '.join(choice.layers)} in float: {0 - choice.drop_pp:+.2f} points of accuracy on val against the "
+            f"float student, {0 - choice.int8_drop_pp:+.2f} with INT8 throughout; {format_bytes(extra)} more"
         )
     if choice.held:
         return f"INT8 loses {choice.int8_drop_pp:.2f} points on val and {limit:g} are allowed; all stays in INT8"

@@ -67,6 +67,12 @@ def test_builtin_names() -> None:
         ({"gates.min_recall": 0.5}, "a table of names and numbers is wanted"),
         ({"gates.min_recall": {"normal": 1.5}}, 'gates.min_recall."normal" = 1.5: allowed: at least 0 and at most 1'),
         ({"quantize.variants": ["fp32"]}, "int8 is the shipped model"),
+        (
+            {"quantize.mixed": "auto", "quantize.float_layers": ["stem"]},
+            "chooses the layers that quantize.float_layers",
+        ),
+        ({"quantize.calibration": "percentil"}, 'allowed: min_max, percentile, mse; did you mean "percentile"'),
+        ({"quantize.calibration_percentile": 50.0}, "allowed: above 50 and at most 100"),
         ({"quantize.variants": ["int4", "int8"]}, 'quantize.variants = "int4": allowed: fp32, fp16, dynamic, int8'),
         ({"data.image_size": 8}, "data.image_size = 8: at least 16, or 0"),
         ({"data.val_fraction": 0.45, "data.test_fraction": 0.45}, "below 0.8"),

@@ -15,8 +15,8 @@ class Quantize:
 
     variants: tuple[str, ...] = option(
         VARIANTS[:-1],
-        "files to write, beside int8, which is always there; int16x8 (16 bits between the layers) is some fifty times "
-        "slower than int8 on x86",
+        "files to write; int8 is always there, and shipped unless layers stay in float; int16x8 (16 bits between the "
+        "layers) is some fifty times slower than int8 on x86",
         choices=VARIANTS,
     )
     encoding: str = option(
