@@ -15,6 +15,7 @@ from typing import Any
 from edgekd import _keras, data, ensemble, keys, recipe
 from edgekd.artifact import Artifact, read_json
 from edgekd.cache import Cache, StageRecord, versions
+from edgekd.claims import shipped_of
 from edgekd.config.distill import Distill
 from edgekd.config.teacher import Teacher
 from edgekd.errors import OutputError
@@ -288,7 +289,7 @@ class _Builder(StageRunner):
         """The INT8 file of the student before pruning, to tell what pruning brought."""
         from edgekd.stages.quantize import quantize
 
-        config = dataclasses.replace(self.recipe.quantize, variants=("int8",))
+        config = dataclasses.replace(self.recipe.quantize, variants=("int8",), mixed="none", float_layers=())
         return self.cached(
             UNPRUNED_STAGE,
             quantize,
@@ -341,7 +342,7 @@ class _Builder(StageRunner):
         from edgekd.stages.benchmark import benchmark
 
         paths = {entry["id"]: model.path / entry["file"] for model in self.models for entry in model.facts["models"]}
-        pairs = [("student_int8", UNPRUNED)] if UNPRUNED in paths else []
+        pairs = [(shipped_of(self.models)["id"], UNPRUNED)] if UNPRUNED in paths else []
         pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
         with tempfile.TemporaryDirectory() as folder:
             return benchmark(

@@ -172,3 +172,16 @@ def test_where_nothing_helps_int8_stays() -> None:
     weighted = {"stem", "depthwise", "pointwise", "logits"}
     assert not any(weighted <= set(layers) for layers in seen)  # that would be the float model
     assert len(seen) == len(set(seen)) == choice.tried
+
+
+def test_sparse_encoded_weights_are_compared_like_dense_ones() -> None:
+    fp32 = tflite.convert(tflite.freeze(tiny_cnn(sparsity=0.9)), "fp32")
+    int8 = tflite.convert(tflite.freeze(tiny_cnn(sparsity=0.9)), "int8", smooth_images(32, seed=1))
+    sparse, count = tflite.encode(int8)
+    assert count
+    images = smooth_images(8, seed=4)
+    found, expected = tflite.layer_errors(fp32, sparse, images), tflite.layer_errors(fp32, int8, images)
+    assert [row.layer for row in found] == [row.layer for row in expected]
+    for one, other in zip(found, expected, strict=True):
+        assert one.logits_snr_db == pytest.approx(other.logits_snr_db, abs=1e-6)
+        assert one.output_snr_db == pytest.approx(other.output_snr_db, abs=1e-6)

@@ -86,16 +86,14 @@ def quantize(
         licence=dataset.facts["licence"],
         head=dataset.task.head,
     )
-    plain, encoded = files["int8"], None
-    for variant in {"int8", "mixed"} & set(files):
-        files[variant] = add_metadata(files[variant])
-    if shipped == "int8" and config.encoding == "smallest" and "pruned" in steps:
-        sparse, count = tflite.encode(plain)
-        files["int8"], encoded = encoding.choose(
-            files["int8"],
-            add_metadata(sparse) if count else None,
-            dataset.calibration_images,
-            config.encoding_measure,
+    dense = {name: content for name, content in files.items() if name in ("int8", "mixed")}
+    files |= {name: add_metadata(content) for name, content in dense.items()}
+    encoded: dict[str, Any] | None = None
+    if config.encoding == "smallest" and "pruned" in steps:
+        sparse, count = tflite.encode(dense[shipped])
+        other = add_metadata(sparse) if count else None
+        files[shipped], encoded = encoding.choose(
+            files[shipped], other, dataset.calibration_images, config.encoding_measure
         )
     done = dict.fromkeys(("int8", "int8_io", "dynamic", "int16x8"), ("ptq",)) | {"mixed": ("ptq", "mixed")}
     entries = []
@@ -103,8 +101,8 @@ def quantize(
         path = out_dir / f"{form}_{variant}.tflite"
         path.write_bytes(content)
         all_steps = [*steps, *done.get(variant, ())]
-        is_shipped = (form, variant) == ("student", shipped)
-        entries.append(tflite.describe(path, id=path.stem, role="student", steps=all_steps, shipped=is_shipped))
+        goes_out = (form, variant) == ("student", shipped)
+        entries.append(tflite.describe(path, id=path.stem, role="student", steps=all_steps, shipped=goes_out))
     summary = "; ".join(facts["text"] for facts in found.values()) or None
     facts = {"calibration": config.calibration, "temperature": temperature, **found, "encoding": encoded}
     return Artifact.seal(out_dir, {"models": entries, **facts, "summary": summary})

@@ -75,7 +75,9 @@ def append_head(content: bytes, head: str, name: str) -> bytes:
     model = unpack(content)
     graph, types, operators = model.subgraphs[0], schema().TensorType, schema().BuiltinOperator
     logits = _output(model)
-    ends_in = {operators.SOFTMAX: "softmax", operators.LOGISTIC: "sigmoid"}.get(builtin_of(model, graph.operators[-1]))
+    ends_in = {operators.SOFTMAX: "softmax", operators.LOGISTIC: "sigmoid"}.get(
+        operator_code(model, graph.operators[-1])
+    )
     if ends_in:
         raise ConversionError(f"the model ends in a {ends_in} already; convert a model that gives logits")
     if logits.type == types.INT8:
@@ -128,13 +130,13 @@ def _output(model: Any) -> Any:
     return graph.tensors[graph.outputs[0]]
 
 
-def builtin_of(model: Any, operator: Any) -> int:
+def operator_code(model: Any, operator: Any) -> int:
     """The ``BuiltinOperator`` of an operator; codes below 128 stand in both fields, or in the old one alone."""
     code = model.operatorCodes[operator.opcodeIndex]
     return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
-def operator_code(model: Any, name: str) -> int:
+def opcode_index(model: Any, name: str) -> int:
     """Number of an operator in the model's list, to which it is added where it is not there."""
     wanted, version = getattr(schema().BuiltinOperator, name), _BRIDGE_VERSIONS.get(name, 1)
     for index, code in enumerate(model.operatorCodes):
@@ -150,7 +152,7 @@ def operator_code(model: Any, name: str) -> int:
 def operator_of(model: Any, name: str, options: Any, source: int, target: int) -> Any:
     """An operator from one tensor to another; it is not part of a graph yet."""
     operator = schema().OperatorT()
-    operator.opcodeIndex = operator_code(model, name)
+    operator.opcodeIndex = opcode_index(model, name)
     operator.inputs, operator.outputs = [source], [target]
     if options is not None:
         operator.builtinOptionsType = getattr(schema().BuiltinOptions, type(options).__name__.removesuffix("T"))

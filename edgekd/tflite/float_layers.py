@@ -65,7 +65,10 @@ class _Exchange:
         for operator in graph.operators:
             if _name(self.target, operator.outputs[0]) in names:
                 self._put_float(operator)
-            elif self._code(operator) == schema().BuiltinOperator.DEQUANTIZE and operator.inputs[0] in self.floats:
+            elif (
+                edit.operator_code(self.target, operator) == schema().BuiltinOperator.DEQUANTIZE
+                and operator.inputs[0] in self.floats
+            ):
                 self.floats[operator.outputs[0]] = self.floats[operator.inputs[0]]
             else:
                 operator.inputs = [self._as_stored(index) for index in operator.inputs]
@@ -114,10 +117,6 @@ class _Exchange:
                 return index
         self.target.operatorCodes.append(copy.copy(code))
         return len(self.target.operatorCodes) - 1
-
-    def _code(self, operator: Any) -> int:
-        code = self.target.operatorCodes[operator.opcodeIndex]
-        return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
     def _is_constant(self, index: int) -> bool:
         return index < 0 or self._data(index) is not None

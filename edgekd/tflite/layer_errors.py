@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from edgekd import _litert
 from edgekd._litert import schema
 from edgekd.errors import ModelError
-from edgekd.tflite import edit
+from edgekd.tflite import cost, edit
 from edgekd.tflite.layers import layer_of, layers_of
 from edgekd.tflite.view import Operator, View, open_view
 
@@ -67,7 +67,7 @@ def layer_errors(fp32: bytes, int8: bytes, images: NDArray[np.uint8]) -> list[La
             + "; build them anew"
         )
     outputs = _output_noise(fp32, int8, images, names)
-    alone = _Alone(edit.unpack(fp32), edit.unpack(int8), images)
+    alone = _Alone(fp32, int8, images)
     rows = [
         LayerError(layer_of(view, step), step.name, name, alone.snr_db(name), outputs[name])
         for step, name in zip(steps, names, strict=True)
@@ -122,32 +122,57 @@ def _output_noise(fp32: bytes, int8: bytes, images: NDArray[np.uint8], names: li
 class _Alone:
     """The float model with one operator at a time as the INT8 model has it; neither tree is changed."""
 
-    def __init__(self, fp32: Any, int8: Any, images: NDArray[np.uint8]):
-        self.fp32, self.images = fp32, images
-        graph = fp32.subgraphs[0]
+    def __init__(self, fp32: bytes, int8: bytes, images: NDArray[np.uint8]):
+        self.fp32, self.int8, self.images = edit.unpack(fp32), edit.unpack(int8), images
+        self.view = open_view(int8)
+        self.interpreter = _litert.open_interpreter(int8, "builtin", preserve_all_tensors=True)
+        # One image, so that weights which are stored sparse are there.
+        list(_litert.tensors_of(self.interpreter, images[:1], []))
+        graph = self.fp32.subgraphs[0]
         self.steps = {graph.tensors[step.outputs[0]].name.decode(): step for step in graph.operators}
-        quantized = int8.subgraphs[0]
-        self.int8 = int8
+        quantized = self.int8.subgraphs[0]
         self.twins = {quantized.tensors[step.outputs[0]].name.decode(): step for step in quantized.operators}
-        last = graph.operators[-1]
-        code = fp32.operatorCodes[last.opcodeIndex]
-        kinds = schema().BuiltinOperator
-        headed = max(code.builtinCode, code.deprecatedBuiltinCode) in (kinds.SOFTMAX, kinds.LOGISTIC)
+        last, kinds = graph.operators[-1], schema().BuiltinOperator
+        headed = edit.operator_code(self.fp32, last) in (kinds.SOFTMAX, kinds.LOGISTIC)
         self.logits = int(last.inputs[0] if headed else graph.outputs[0])
         self.exact = self._run(self._copy(), self.logits)
 
     def snr_db(self, name: str) -> float:
         """SNR of the logits with the operator that writes ``name`` quantized, and no other."""
-        model = self._copy()
-        step, twin = self.steps[name], self.twins[name]
-        for theirs, ours in zip(step.inputs, twin.inputs, strict=True):
-            if ours >= 0 and (values := _dequantized(self.int8, ours)) is not None:
-                tensor = model.subgraphs[0].tensors[theirs]
-                model.buffers[tensor.buffer] = schema().BufferT()
-                model.buffers[tensor.buffer].data = values.astype(np.float32).ravel().view(np.uint8)
+        model, twin = self._copy(), self.twins[name]
+        graph = model.subgraphs[0]
+        step = next(one for one in graph.operators if one.outputs[0] == self.steps[name].outputs[0])
+        step.inputs = [
+            self._add_constant(model, theirs, self._dequantized(ours)) if self._is_quantized_constant(ours) else theirs
+            for theirs, ours in zip(step.inputs, twin.inputs, strict=True)
+        ]
         rounded = self._round(model, int(step.outputs[0]), int(twin.outputs[0]))
         found = self._run(model, rounded if step.outputs[0] == self.logits else self.logits)
         return snr_db(float(np.sum(self.exact**2)), float(np.sum((self.exact - found) ** 2)))
+
+    def _is_quantized_constant(self, index: int) -> bool:
+        return index >= 0 and bool(self.view.tensors[index].scale) and cost.constant(self.view, index) is not None
+
+    def _dequantized(self, index: int) -> NDArray[np.float32]:
+        """A constant of the INT8 file as real numbers, ``scale * (q - zero_point)``."""
+        stored = self.interpreter.get_tensor(index).astype(np.float64)
+        found = self.interpreter.get_tensor_details()[index]["quantization_parameters"]
+        shape = [1] * stored.ndim
+        if len(found["scales"]) > 1:
+            shape[found["quantized_dimension"]] = -1
+        scale, zero_point = (found[name].reshape(shape).astype(np.float64) for name in ("scales", "zero_points"))
+        return np.asarray(scale * (stored - zero_point), np.float32)
+
+    @staticmethod
+    def _add_constant(model: Any, like: int, values: NDArray[np.float32]) -> int:
+        """Another tensor of the same name and shape with values of its own; others may share what it replaces."""
+        graph = model.subgraphs[0]
+        buffer, tensor = schema().BufferT(), copy.copy(graph.tensors[like])
+        buffer.data = np.ascontiguousarray(values).ravel().view(np.uint8)
+        model.buffers.append(buffer)
+        tensor.buffer = len(model.buffers) - 1
+        graph.tensors.append(tensor)
+        return len(graph.tensors) - 1
 
     def _copy(self) -> Any:
         """A copy whose lists can be changed; what they hold is shared."""
@@ -180,19 +205,3 @@ class _Alone:
         # What stands behind the new output is computed in vain: the head alone.
         interpreter = _litert.open_interpreter(edit.pack(model))
         return _litert.run(interpreter, self.images).astype(np.float64)
-
-
-def _dequantized(model: Any, index: int) -> NDArray[np.float64] | None:
-    """The constant behind a tensor as real numbers, ``scale * (q - zero_point)``; None of what is no such constant."""
-    tensor = model.subgraphs[0].tensors[index]
-    data, quantization = model.buffers[tensor.buffer].data, tensor.quantization
-    kinds = {schema().TensorType.INT8: np.int8, schema().TensorType.INT32: np.int32}
-    if data is None or not len(data) or quantization is None or quantization.scale is None:
-        return None
-    stored = np.asarray(data, np.uint8).view(kinds[tensor.type]).reshape(tensor.shape).astype(np.float64)
-    scale, zero = np.asarray(quantization.scale, np.float64), np.asarray(quantization.zeroPoint, np.float64)
-    if len(scale) > 1:
-        shape = [1] * stored.ndim
-        shape[quantization.quantizedDimension] = -1
-        scale, zero = scale.reshape(shape), zero.reshape(shape)
-    return np.asarray(scale * (stored - zero))

@@ -15,7 +15,7 @@ _ARITHMETIC = {
     "FULLY_CONNECTED": r"MatMul",
     "TRANSPOSE_CONV": r"conv2d_transpose",
 }
-_BRIDGES = ("QUANTIZE", "DEQUANTIZE")
+_BRIDGES = ("QUANTIZE", "DEQUANTIZE", "DENSIFY")
 
 
 def layer_of(view: View, operator: Operator) -> str:

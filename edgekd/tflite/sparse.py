@@ -36,7 +36,7 @@ def encode(content: bytes, operators: tuple[str, ...] = ("CONV_2D",)) -> tuple[b
     added = []
     for index, readers in _readers(graph).items():
         tensor = graph.tensors[index]
-        is_kernel = all(place == 1 and edit.builtin_of(model, reader) in codes for reader, place in readers)
+        is_kernel = all(place == 1 and edit.operator_code(model, reader) in codes for reader, place in readers)
         dense = _plain_int8(model, tensor) if is_kernel else None
         if dense is None:
             continue
