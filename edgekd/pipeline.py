@@ -187,7 +187,7 @@ class _Builder(StageRunner):
 
         r = self.recipe
         _keras.set_determinism(r.num_threads)
-        uncertain = r.prune.method != "none" or r.quantize.float_layers
+        uncertain = r.prune.method != "none" or r.quantize.float_layers or r.quantize.method == "qat"
         if r.distill.weights != "none" or keys.plugins(r.distill) or uncertain:
             check_fit(r)
 
@@ -202,7 +202,7 @@ class _Builder(StageRunner):
         name = f"{r.distill.student} {r.distill.width_multiplier:g} for {images.facts['name']}"
         description = f"{name}. {r.bundle.intended_use}"
         if "prune" in self.artifacts:
-            self.unpruned(images, steps[:-1], description)
+            self.unpruned(images, _steps_of(self.artifacts["distill"]), description)
         mixes = r.quantize.mixed != "none" or r.quantize.float_layers
         small = self.cached(
             "quantize",
@@ -223,8 +223,10 @@ class _Builder(StageRunner):
 
     def student(self, images: Artifact) -> tuple[Artifact, list[str]]:
         """From the teacher to the trained student, and what was done to it."""
+        from edgekd.stages.cluster_weights import cluster_weights
         from edgekd.stages.prune_channels import prune_channels
         from edgekd.stages.prune_weights import prune_weights
+        from edgekd.stages.qat import qat
         from edgekd.stages.teacher_logits import teacher_logits
 
         r, d = self.recipe, self.recipe.distill
@@ -242,19 +244,26 @@ class _Builder(StageRunner):
             )
         seen = (source, None) if d.mode in ("live", "mutual") else (None, logits)
         made = self.student_of(dataclasses.replace(d, train_alone=False), images, *seen)
-        finetuning = made.facts["finetuning"]
-        steps = ["distilled", "finetuned"] if finetuning and finetuning["kept"] else ["distilled"]
-        if "prune" in skipped:
-            return made, steps
+        steps = _steps_of(made)
         # Where the student once started is told by its weights.
         went_on = dataclasses.replace(d, weights="none")
-        methods = {"weight": (prune_weights, "pruned"), "channel": (prune_channels, "channel_pruned")}
-        prune, step = methods[r.prune.method]
-        analysis = self.sensitivity(images, logits, made, went_on) if r.prune.analysis else None
-        pruned = self.trained(
-            "prune", prune, images, logits, made, config=r.prune, distillation=went_on, analysis=analysis
-        )
-        return pruned, [*steps, step]
+        preserve = "nothing"
+        if "prune" not in skipped:
+            prune, step, preserve = {
+                "weight": (prune_weights, "pruned", "zeros"),
+                "channel": (prune_channels, "channel_pruned", "nothing"),
+                "cluster": (cluster_weights, "clustered", "values"),
+            }[r.prune.method]
+            options: dict[str, Any] = {"config": r.prune, "distillation": went_on}
+            if r.prune.method != "cluster":
+                options["analysis"] = self.sensitivity(images, logits, made, went_on) if r.prune.analysis else None
+            made = self.trained("prune", prune, images, logits, made, **options)
+            steps = [*steps, step]
+        if "qat" not in skipped:
+            inputs, config = (images, logits, made), r.quantize.training
+            made = self.trained("qat", qat, *inputs, config=config, preserve=preserve, distillation=went_on)
+            steps = [*steps, "qat"]
+        return made, steps
 
     def sensitivity(
         self, images: Artifact, logits: Artifact | None, student: Artifact, distillation: Distill
@@ -387,6 +396,7 @@ class _Builder(StageRunner):
             benchmark=measured,
             pruned=self.artifacts.get("prune"),
             sensitivity=self.artifacts.get("sensitivity"),
+            aware=self.artifacts.get("qat"),
             stages=[asdict(record) for record in self.records],
             out_dir=self.folder.staging,
         )
@@ -401,15 +411,22 @@ class _Builder(StageRunner):
                 shutil.copyfile(model.path / entry["file"], target / f"{entry['id']}.tflite")
 
 
+def _steps_of(distilled: Artifact) -> list[str]:
+    """What was done to the student that distillation left."""
+    finetuning = distilled.facts["finetuning"]
+    return ["distilled", "finetuned"] if finetuning and finetuning["kept"] else ["distilled"]
+
+
 def _run_name(network: str) -> str:
     """The stage that trains one network of the teacher."""
     return f"teacher.{network}" if network else "teacher"
 
 
 def _alone(resolved: Recipe) -> Distill:
-    """The student without the teacher: as many epochs as distillation and pruning have together."""
+    """The student without the teacher: as many epochs as distillation, pruning and training as INT8 have together."""
     d = resolved.distill
     epochs = d.training.epochs + (resolved.prune.training.epochs if resolved.prune.method != "none" else 0)
+    epochs += resolved.quantize.training.epochs if resolved.quantize.method == "qat" else 0
     return dataclasses.replace(
         d,
         training=dataclasses.replace(d.training, epochs=epochs),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekd import _keras, ensemble, losses, onnx_export, target, tflite
+from edgekd import _keras, ensemble, fake_quant, losses, onnx_export, target, tflite
 from edgekd.errors import RecipeError, UserError, did_you_mean
 from edgekd.models import STUDENTS, build_student, check_start, check_teacher, check_use
 from edgekd.recipe import Recipe
@@ -16,6 +16,7 @@ STAGES = (
     "distill",
     "sensitivity",
     "prune",
+    "qat",
     "quantize",
     "verify",
     "benchmark",
@@ -30,6 +31,7 @@ OPTIONAL_STAGES = {
     "student_alone": "distill.train_alone=true",
     "sensitivity": "prune.method=weight --set prune.allocation=sensitivity",
     "prune": "prune.method=weight",
+    "qat": "quantize.method=qat",
 }
 
 
@@ -73,19 +75,20 @@ def check_task(recipe_: Recipe, task: Task) -> None:
 
 def skipped_stages(recipe_: Recipe) -> set[str]:
     """Stages that a recipe leaves out."""
-    mode, pruned = recipe_.distill.mode, recipe_.prune.method != "none"
+    mode, pruned, aware = recipe_.distill.mode, recipe_.prune.method != "none", recipe_.quantize.method == "qat"
     there = {
         "teacher": mode != "self",
-        "teacher_logits": (mode in ("stored", "self") or pruned) and recipe_.distill.uses_teacher,
+        "teacher_logits": (mode in ("stored", "self") or pruned or aware) and recipe_.distill.uses_teacher,
         "student_alone": recipe_.distill.train_alone or mode == "self",
         "sensitivity": bool(recipe_.prune.analysis),
         "prune": pruned,
+        "qat": aware,
     }
     return {name for name in OPTIONAL_STAGES if not there[name]}
 
 
 def check_fit(resolved: Recipe) -> None:
-    """Raise before hours of training where a student cannot be built or pruned, or its weights do not fit.
+    """Raise before hours of training where a student cannot be built or compressed as asked, or has other weights.
 
     So too where a layer that is to stay in float is not there.
     """
@@ -103,8 +106,10 @@ def check_fit(resolved: Recipe) -> None:
     )
     if resolved.prune.method == "channel":
         prune_channels.check(student, resolved.prune)
-    elif resolved.prune.method == "weight":
+    elif resolved.prune.method in ("weight", "cluster"):
         prune_weights.check(student, resolved.prune)
     if resolved.quantize.float_layers:
         view = tflite.open_view(tflite.convert(tflite.freeze(student), "fp32"))
         tflite.check_layers(view, resolved.quantize.float_layers, "quantize.float_layers")
+    if resolved.quantize.method == "qat":
+        fake_quant.check(student)

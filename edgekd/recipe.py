@@ -20,7 +20,7 @@ from edgekd.config.bundle import Bundle
 from edgekd.config.data import Data
 from edgekd.config.distill import Distill
 from edgekd.config.prune import Prune, check_prune
-from edgekd.config.quantize import Quantize
+from edgekd.config.quantize import Quantize, check_quantize
 from edgekd.config.sensitivity import Sensitivity
 from edgekd.config.teacher import Teacher, is_teacher_file
 from edgekd.config.training import Training
@@ -131,7 +131,7 @@ def parse_value(text: str) -> Any:
 
 # A laptop without a GPU trains MobileNetV2 0.35 at about 750 images of 32x32 a second (two cores); these many image
 # presentations are enough for small medical sets to level off and keep a default build within an hour at 64 pixels.
-_AUTO_PRESENTATIONS = {"teacher": 60_000, "distill": 120_000, "prune": 40_000}
+_AUTO_PRESENTATIONS = {"teacher": 60_000, "distill": 120_000, "prune": 40_000, "quantize": 20_000}
 _AUTO_SIDES = (32, 64, 96, 128)
 
 
@@ -167,6 +167,9 @@ def sized_to(recipe: Recipe, *, num_train: int, median_side: int, num_threads: i
             f"prune.rounds = {prune.rounds}: below prune.training.epochs, {prune.training.epochs}, so that each round "
             "has an epoch and the last has more"
         )
+    quantize = recipe.quantize
+    if quantize.method == "qat":
+        quantize = dataclasses.replace(quantize, training=sized(quantize.training, "quantize"))
     return dataclasses.replace(
         recipe,
         num_threads=recipe.num_threads or num_threads,
@@ -174,6 +177,7 @@ def sized_to(recipe: Recipe, *, num_train: int, median_side: int, num_threads: i
         teacher=sized_teacher(recipe.teacher),
         distill=dataclasses.replace(recipe.distill, training=sized(recipe.distill.training, "distill")),
         prune=prune,
+        quantize=quantize,
     )
 
 
@@ -238,6 +242,7 @@ def _check_across(recipe: Recipe) -> None:
                 raise RecipeError(f"{key} compares with the student in fp32; add fp32 to quantize.variants")
     if len(set(recipe.quantize.variants)) < len(recipe.quantize.variants):
         raise RecipeError(f"quantize.variants = {list(recipe.quantize.variants)}: each at most once")
+    check_quantize(recipe.quantize)
     if recipe.quantize.float_layers and recipe.quantize.mixed != "none":
         raise RecipeError(
             f'quantize.mixed = "{recipe.quantize.mixed}" chooses the layers that quantize.float_layers names; '

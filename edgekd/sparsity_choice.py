@@ -5,18 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from edgekd import _keras
 from edgekd.allocation import allocate
 from edgekd.config.prune import Prune
 from edgekd.curves import Curve
 from edgekd.errors import RecipeError, did_you_mean
+from edgekd.kernels import is_prunable
 from edgekd.zeros import GROUP
-
-
-def is_prunable(layer: Any) -> bool:
-    """Convolutions and dense layers. Depthwise kernels are few, and tfmot leaves them alone."""
-    layers = _keras.tf_keras.layers
-    return isinstance(layer, (layers.Conv2D, layers.Dense)) and not isinstance(layer, layers.DepthwiseConv2D)
 
 
 def prunable(model: Any, protected_layers: Iterable[str] = ()) -> list[str]:

@@ -37,7 +37,6 @@ def test_builtin_names() -> None:
         ({"distill.train_alone": 1}, "distill.train_alone = 1: true or false is wanted"),
         ({"prune.final_sparsity": 1}, "prune.final_sparsity = 1.0: allowed: at least 0 and below 1"),
         ({"prune.initial_sparsity": 0.9}, "prune.initial_sparsity = 0.9: at most prune.final_sparsity, 0.5"),
-        ({"prune.method": "weigth"}, 'prune.method = "weigth": allowed: none, weight, channel; did you mean "weight"?'),
         ({"prune.schedule": "linear"}, 'prune.schedule = "linear": allowed: polynomial, constant'),
         ({"prune.layer_sparsities": {"logits": 1}}, 'layer_sparsities."logits" = 1.0: allowed: at least 0 and below 1'),
         (
@@ -57,6 +56,26 @@ def test_builtin_names() -> None:
             'prune.initial_sparsity = 0.25: prune.schedule = "constant" has its sparsity from the first step on',
         ),
         ({"quantize.encoding": "sparse"}, 'quantize.encoding = "sparse": allowed: dense, smallest'),
+        ({"prune.method": "weigth"}, 'prune.method = "weigth": allowed: none, weight, channel, cluster; did'),
+        ({"prune.num_clusters": 1}, "prune.num_clusters = 1: allowed: at least 2 and at most 256"),
+        ({"quantize.method": "qta"}, 'quantize.method = "qta": allowed: ptq, qat; did you mean "qat"?'),
+        ({"quantize.training.epoch": 3}, 'unknown key "quantize.training.epoch"; did you mean "epochs"?'),
+        (
+            {"quantize.method": "qat", "quantize.calibration": "mse"},
+            'quantize.calibration = "mse": quantize.method = "qat" starts at min_max',
+        ),
+        (
+            {"quantize.method": "qat", "quantize.mixed": "auto"},
+            'quantize.mixed = "auto": quantize.method = "qat" trains every layer as INT8',
+        ),
+        (
+            {"quantize.method": "qat", "quantize.float_layers": ["logits"]},
+            'quantize.float_layers = ["logits"]: quantize.method = "qat" trains every layer as INT8',
+        ),
+        (
+            {"quantize.method": "qat", "quantize.reestimate_batchnorm": True},
+            'quantize.reestimate_batchnorm = true: quantize.method = "qat" fits its ranges to the statistics',
+        ),
         ({"prune.keep_macs": 0.0}, "prune.keep_macs = 0.0: allowed: above 0 and at most 1"),
         ({"prune.criterion": "tailor"}, 'allowed: l1, bn_scale, taylor, sensitivity; did you mean "taylor"?'),
         ({"prune.rounds": 0}, "prune.rounds = 0: allowed: at least 1"),
@@ -128,6 +147,11 @@ def test_sized_to_fills_in_what_the_recipe_leaves_to_the_data() -> None:
     assert (sized.teacher.training.epochs, sized.distill.training.epochs, sized.prune.training.epochs) == (60, 100, 40)
     assert sized.teacher.training.batch_size == 125
     assert sized.num_threads == 3
+    # 20,000 / 1,000 = 20, where the student trains on as INT8; else there is nothing to fill in.
+    assert sized.quantize.training.epochs == 0
+    aware = recipe.load("default", {"data.path": "x", "quantize.method": "qat"})
+    trained = recipe.sized_to(aware, num_train=1000, median_side=28, num_threads=3).quantize.training
+    assert (trained.epochs, trained.batch_size) == (20, 125)
 
 
 @pytest.mark.parametrize(("side", "size"), [(20, 32), (42, 32), (43, 64), (85, 64), (128, 96), (129, 128), (2000, 128)])

@@ -409,6 +409,27 @@ def test_what_pruning_took_stands_beside_what_was_measured(analysis: Document, t
     assert _sensitivity(None, None) is None
 
 
+@pytest.mark.parametrize("form", [markdown, lambda document: html(document).text], ids=["md", "html"])
+def test_what_clustering_and_training_as_int8_brought_is_told(
+    form: Callable[[Document], str], document: Document
+) -> None:
+    sizes = {"tflite_bytes": 1_000, "gzip_bytes": 500}
+    document["weight_clustering"] = {
+        **{"text": "weight clustering: few values", "num_clusters": 16, "distinct_values": {"stem": 16}},
+        "int8": {"before": sizes, "after": sizes},
+    }
+    document["quantization_aware_training"] = {
+        **{"text": "quantization-aware training: no gain", "better": False, "preserved": "values"},
+        "val": {name: {"top1": 0.9, "auc": 0.95} for name in ("float", "ptq", "qat")},
+        "ranges": {"logits": [-8.5, 7.25]},
+    }
+    document["models"][-1]["steps"] = ["distilled", "clustered", "qat"]
+    check(document)
+    text = form(document)
+    assert "Weight clustering: few values." in text
+    assert "Quantization-aware training: no gain." in text
+
+
 def test_what_was_not_measured_is_a_dash(document: Document) -> None:
     html_row = html(document).table("model", 10)[3]
     # 819,200 / 1,024 = 800; 614,400 / 1,024 = 600.

@@ -1,4 +1,4 @@
-"""Pruning, of single weights or of whole channels."""
+"""Pruning, of single weights or of whole channels, and clustering of weights."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ from edgekd.options import option
 
 @dataclass(frozen=True)
 class Prune:
-    """Pruning with the distillation loss kept: of single weights (Zhu and Gupta 2017), or of whole channels."""
+    """Pruning with the distillation loss kept: of single weights (Zhu and Gupta 2017), or of whole channels.
+
+    Clustering of weights (Han et al. 2016) stands in the same place of the chain.
+    """
 
     method: str = option(
         "none",
-        "none; weight: single weights become zero; channel: whole channels go, and a smaller and faster model remains",
-        choices=("none", "weight", "channel"),
+        "none; weight: single weights become zero; channel: whole channels go, and a smaller and faster model remains; "
+        "cluster: the weights of each layer share few values",
+        choices=("none", "weight", "channel", "cluster"),
     )
     initial_sparsity: float = option(0.0, "weight: fraction of zeros at the first pruning step", minimum=0, below=1)
     final_sparsity: float = option(0.5, "weight: fraction of zeros at the end", minimum=0, below=1)
@@ -74,8 +78,11 @@ class Prune:
     )
     protected_layers: tuple[str, ...] = option(
         (),
-        "names of layers that are left alone: weight: they get no zeros; channel: they keep all their channels (and so "
-        "do layers that are added to them)",
+        "names of layers that are left alone: weight: they get no zeros; cluster: their values stay free; channel: "
+        "they keep all their channels (and so do layers that are added to them)",
+    )
+    num_clusters: int = option(
+        16, "cluster: values that the weights of a layer may take, at most", minimum=2, maximum=256
     )
     training: Training = field(default_factory=lambda: Training(learning_rate=0.01, warmup_epochs=0.0))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 
+from edgekd.config.training import Training
+from edgekd.errors import RecipeError
 from edgekd.options import option
 
 VARIANTS = ("fp32", "fp16", "dynamic", "int8", "int8_io", "int16x8")
@@ -11,8 +14,14 @@ VARIANTS = ("fp32", "fp16", "dynamic", "int8", "int8_io", "int16x8")
 
 @dataclass(frozen=True)
 class Quantize:
-    """Post-training conversion to TensorFlow Lite."""
+    """Conversion to TensorFlow Lite."""
 
+    method: str = option(
+        "ptq",
+        "how INT8 gets its ranges; ptq: from the calibration images, after training; qat: from them too, and then the "
+        "student trains on with INT8's rounding in every step, for when ptq falls short",
+        choices=("ptq", "qat"),
+    )
     variants: tuple[str, ...] = option(
         VARIANTS[:-1],
         "files to write; int8 is always there, and shipped unless layers stay in float; int16x8 (16 bits between the "
@@ -57,3 +66,27 @@ class Quantize:
     float_layers: tuple[str, ...] = option(
         (), "names of layers that stay in float in the shipped file, as edgekd layer-errors names them"
     )
+    training: Training = field(
+        default_factory=lambda: Training(learning_rate=0.001, warmup_epochs=0.0),
+        metadata={"doc": "of qat"},
+    )
+
+
+def check_quantize(quantize: Quantize) -> None:
+    """Raise where what is meant for a calibration after training is asked of a training within ranges."""
+    if quantize.method != "qat":
+        return
+    whole = "trains every layer as INT8"
+    for name, meant, reason in (
+        ("calibration", "min_max", "starts at min_max and learns its ranges"),
+        ("mixed", "none", whole),
+        ("float_layers", (), whole),
+        ("reestimate_batchnorm", False, "fits its ranges to the statistics that it trained with"),
+    ):
+        value = getattr(quantize, name)
+        if value != meant:
+            told = json.dumps(value)
+            raise RecipeError(
+                f'quantize.{name} = {told}: quantize.method = "qat" {reason}; leave it out, or set '
+                'quantize.method = "ptq"'
+            )

@@ -35,12 +35,12 @@ def quantize(
 
     Args:
         data: calibration images and val.
-        student: the Keras model.
+        student: the Keras model; where it was trained within ranges, they stand in its facts and are INT8's.
         config: which variants, and how INT8 comes about.
         out_dir: where ``<form>_<variant>.tflite`` go. Shipped is ``student_int8``, or ``student_mixed`` where layers
             stay in float; the shipped file is final, metadata included.
         seed: resets the global state; the conversion itself draws nothing.
-        steps: what was done to the student so far (``distilled``, ``finetuned``, ``pruned``), for the entries.
+        steps: what was done to the student so far (``distilled``, ``finetuned``, ``pruned``, ``qat``), for the entries.
         description: of the model, for the metadata.
         form: ``student``, or the name of a form that is measured and not shipped.
         max_drop_pp: points of accuracy on val that mixed precision may lose; None: 0.5.
@@ -59,10 +59,12 @@ def quantize(
         temperature = metrics.fit_temperature(make_predict(model)(dataset.val.images), dataset.val.labels)
         _divide_logits(model, temperature)
     frozen = tflite.freeze(model)
+    trained = _ranges(student, temperature)
+    integer = tflite.freeze(model, trained) if trained else frozen
 
     def convert(variant: str) -> bytes:
         return tflite.convert(
-            frozen,
+            integer if variant in tflite.INTEGER_VARIANTS else frozen,
             variant,
             dataset.calibration_images,
             dataset.task.head,
@@ -95,7 +97,8 @@ def quantize(
         files[shipped], encoded = encoding.choose(
             files[shipped], other, dataset.calibration_images, config.encoding_measure
         )
-    done = dict.fromkeys(("int8", "int8_io", "dynamic", "int16x8"), ("ptq",)) | {"mixed": ("ptq", "mixed")}
+    after_training = ("dynamic", "int16x8") if trained else ("int8", "int8_io", "dynamic", "int16x8")
+    done = dict.fromkeys(after_training, ("ptq",)) | {"mixed": ("ptq", "mixed")}
     entries = []
     for variant, content in files.items():
         path = out_dir / f"{form}_{variant}.tflite"
@@ -111,3 +114,12 @@ def quantize(
 def _divide_logits(model: Any, temperature: float) -> None:
     layer = model.get_layer("logits")
     layer.set_weights([np.float32(weight / temperature) for weight in layer.get_weights()])
+
+
+def _ranges(student: Artifact, temperature: float) -> dict[str, tuple[float, float]] | None:
+    """Those that the student was trained within, the logits' divided as the logits are; None after other training."""
+    if "ranges" not in student.facts:
+        return None
+    ranges = {name: (low, high) for name, (low, high) in student.facts["ranges"].items()}
+    low, high = ranges["logits"]
+    return {**ranges, "logits": (low / temperature, high / temperature)}

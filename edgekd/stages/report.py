@@ -35,6 +35,7 @@ def report(
     out_dir: Path,
     pruned: Artifact | None = None,
     sensitivity: Artifact | None = None,
+    aware: Artifact | None = None,
 ) -> dict[str, Any]:
     """Assemble the document, hold it against its schema, and write ``report.json``, ``report.md``, ``report.html``.
 
@@ -48,11 +49,12 @@ def report(
         out_dir: the run folder.
         pruned: of the prune stage, if there was one.
         sensitivity: of the analysis before it, if there was one.
+        aware: of the qat stage, if there was one.
 
     Returns:
         The document.
     """
-    document = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity)
+    document = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity, aware)
     write(document, out_dir)
     return document
 
@@ -74,6 +76,7 @@ def assemble(
     stages: Sequence[Mapping[str, Any]],
     pruned: Artifact | None = None,
     sensitivity: Artifact | None = None,
+    aware: Artifact | None = None,
 ) -> dict[str, Any]:
     """Bring together what the stages found, in the names of the schema."""
     timed = benchmark.facts["models"] if benchmark else {}
@@ -107,6 +110,8 @@ def assemble(
         "weight_pruning": zeros,
         "pruning_gain": pruning_report.gain(shipped, rows, ratios),
         "quantization": _quantization(models),
+        "weight_clustering": _said(pruned, "num_clusters", "distinct_values", "int8"),
+        "quantization_aware_training": _said(aware, "val", "better", "preserved", "ranges"),
         "claims": verification.facts["claims"],
         "not_measured": _not_measured([row["id"] for row in rows], _given_teacher(models)),
         "gates": verification.facts["gates"],
@@ -197,6 +202,7 @@ def render(document: Document, template: str) -> str:
         seconds=format_seconds,
         times=_times,
         cell=_markdown_cell,
+        capitalized=lambda text: text[:1].upper() + text[1:],
     )
     shipped = next(row for row in document["models"] if row["shipped"])
     return environment.get_template(template).render(
@@ -238,6 +244,13 @@ def _quantization(models: Sequence[Artifact]) -> dict[str, Any] | None:
     facts = next(model.facts for model in models if any(entry["shipped"] for entry in model.facts["models"]))
     names = ("calibration", "temperature", "reestimated_batchnorm", "mixed")
     return {name: facts.get(name) for name in names} if "calibration" in facts else None
+
+
+def _said(made: Artifact | None, *names: str) -> dict[str, Any] | None:
+    """What a stage found, and its sentence; None where another stage, or none, stands in its place."""
+    if made is None or names[0] not in made.facts:
+        return None
+    return {"text": made.facts["summary"], **{name: made.facts[name] for name in names}}
 
 
 def _not_measured(ids: Sequence[str], teacher: Mapping[str, Any] | None = None) -> list[str]:

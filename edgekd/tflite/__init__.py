@@ -1,6 +1,6 @@
 """TensorFlow Lite files: conversion from Keras, metadata, and a read-only view."""
 
-from edgekd.tflite.convert import Frozen, check, convert, freeze
+from edgekd.tflite.convert import INTEGER_VARIANTS, Frozen, check, convert, freeze
 from edgekd.tflite.cost import dtype, float_islands, macs, measured_sparsity, num_params
 from edgekd.tflite.describe import describe, gzip_bytes
 from edgekd.tflite.float_layers import keep_float
@@ -13,6 +13,7 @@ from edgekd.tflite.sparse import encode
 from edgekd.tflite.view import Operator, Tensor, View, open_view
 
 __all__ = [
+    "INTEGER_VARIANTS",
     "LABELS_FILE",
     "METADATA_NAME",
     "Choice",

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from edgekd.quiet import quiet_native_stderr
 from edgekd.tasks import SOFTMAX
 from edgekd.tflite import calibration, cost, edit
 from edgekd.tflite.view import View, open_view
+
+if TYPE_CHECKING:
+    from edgekd.fake_quant import Ranges
 
 INTEGER_VARIANTS = ("int8", "int8_io")
 CALIBRATED_VARIANTS = (*INTEGER_VARIANTS, "int16x8")
@@ -34,13 +37,15 @@ class Frozen:
     Attributes:
         function: the concrete function.
         input_shape: ``(1, h, w, c)``.
+        has_ranges: whether the ranges of INT8 are in the graph, so that nothing is calibrated.
     """
 
     function: Any
     input_shape: tuple[int, ...]
+    has_ranges: bool = False
 
 
-def freeze(model: Any) -> Frozen:
+def freeze(model: Any, ranges: Ranges | None = None) -> Frozen:
     """Trace a Keras model once, for inference on one image, and turn its variables into constants.
 
     ``TFLiteConverter.from_keras_model`` spends nine tenths of its time on saving every layer as a traced function of
@@ -48,15 +53,19 @@ def freeze(model: Any) -> Frozen:
 
     Args:
         model: ``(n, h, w, c)`` float32 pixels 0..255 to logits ``(n, k)``.
+        ranges: of its layers' outputs in INT8, where they come of a training and not of a calibration; such a graph is
+            for the integer variants.
     """
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+    from edgekd import fake_quant
     from edgekd._keras import tf
 
     shape = (1, *model.input_shape[1:])
-    traced = tf.function(lambda pixels: model(pixels, training=False))
+    called = model if ranges is None else fake_quant.with_ranges(model, ranges)
+    traced = tf.function(lambda pixels: called(pixels, training=False))
     function = traced.get_concrete_function(tf.TensorSpec(shape, tf.float32, name="pixels"))
-    return Frozen(convert_variables_to_constants_v2(function), shape)
+    return Frozen(convert_variables_to_constants_v2(function), shape, ranges is not None)
 
 
 def convert(
@@ -85,8 +94,8 @@ def convert(
     Args:
         frozen: of :func:`freeze`.
         variant: a name in ``config.quantize.VARIANTS``.
-        representative_images: uint8 ``(n, h, w, c)``, for the integer variants. An all-0 and an all-255 image are
-            added, so that the input's scale is exactly 1.
+        representative_images: uint8 ``(n, h, w, c)``, for the integer variants of a graph without ranges. An all-0 and
+            an all-255 image are added, so that the input's scale is exactly 1.
         head: ``softmax`` or ``sigmoid``: what makes probabilities of the logits.
         ranges: how INT8 activations get their ranges: ``min_max``, ``percentile`` or ``mse``. The input keeps its own,
             and 16 bits have room for everything.
@@ -97,6 +106,8 @@ def convert(
     """
     if variant not in VARIANTS:
         raise ConversionError(f'unknown variant "{variant}"; known: {", ".join(VARIANTS)}')
+    if frozen.has_ranges and variant not in INTEGER_VARIANTS:
+        raise ConversionError(f"{variant} is made of a graph without ranges; freeze the model alone")
     content = _run_converter(frozen, variant, representative_images, (ranges, percentile))
     content = edit.name_output(content, "logits") if variant == "int8_io" else edit.append_head(content, head, "probs")
     check(open_view(content), variant)
@@ -114,12 +125,13 @@ def _run_converter(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if variant == "fp16":
         converter.target_spec.supported_types = [tf.float16]
-    clipped = variant in INTEGER_VARIANTS and method[0] != "min_max"
-    if variant in CALIBRATED_VARIANTS:
+    clipped = variant in INTEGER_VARIANTS and method[0] != "min_max" and not frozen.has_ranges
+    if variant in CALIBRATED_VARIANTS and not frozen.has_ranges:
         seen = _calibration_images(frozen, images)
         converter.representative_dataset = lambda: ([np.float32(image[np.newaxis])] for image in seen)
     if variant in INTEGER_VARIANTS:
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        if not frozen.has_ranges:  # else the converter refuses to be held to INT8; what it made is checked all the same
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.uint8 if variant == "int8" else tf.int8
         converter.inference_output_type = tf.int8
         converter._experimental_calibrate_only = clipped
