@@ -30,6 +30,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (2.0, ("statistics", "views", "run_folder", "manifest", "onnx_export", "ensemble", "model_process")),
     (2.0, ("keras3_process",)),
     (2.0, ("losses.logits", "losses.features", "losses.contrast", "logits_store")),
+    (2.0, ("report_pictures",)),
     (2.1, ("metrics", "latency", "losses.terms")),
     (2.2, ("losses", "claims")),
     (2.0, ("tflite.edit",)),

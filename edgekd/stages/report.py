@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -12,6 +11,7 @@ from edgekd import host, pruning_report, recipe
 from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
+from edgekd.report_pictures import scatter
 from edgekd.tasks import MULTI_CLASS, TASKS, Task
 from edgekd.units import format_bytes, format_seconds, format_times
 
@@ -208,7 +208,7 @@ def render(document: Document, template: str) -> str:
         rows=summary_rows(document),
         held=all(gate["held"] for gate in document["gates"]),
         recipe_toml=recipe.to_toml(recipe.from_table(document["recipe"])),
-        scatter=_scatter(document),
+        scatter=scatter(document["models"], task_of(document).accuracy),
         pruned=any("pruned" in row["steps"] for row in document["models"]),
         **pruning_report.shown(document),
     )
@@ -289,36 +289,3 @@ def _markdown_cell(text: object) -> str:
     for mark in "\\|[]*":
         escaped = escaped.replace(mark, f"\\{mark}")
     return escaped
-
-
-def _scatter(document: Document) -> dict[str, Any]:
-    """Points of the chart: bytes on a logarithmic axis against accuracy on test, in the units of its viewBox."""
-    rows, accuracy = document["models"], task_of(document).accuracy
-    sizes = [math.log10(row["tflite_bytes"] / 1024) for row in rows]
-    low, high = math.floor(min(sizes)), math.ceil(max(sizes))
-    bottom: float = max(0.0, math.floor(20 * (min(row["test"][accuracy] for row in rows) - 0.005)) / 20)
-    top = 1.0
-
-    def x(size: float) -> float:
-        return round(60.0 + 520 * (size - low) / max(high - low, 1), 1)
-
-    def y(value: float) -> float:
-        return round(250.0 - 220.0 * (value - bottom) / max(top - bottom, 0.05), 1)
-
-    return {
-        "points": [
-            {
-                "id": row["id"],
-                "x": x(size),
-                "y": y(row["test"][accuracy]),
-                "shipped": row["shipped"],
-                "role": row["role"],
-            }
-            for row, size in zip(rows, sizes, strict=True)
-        ],
-        "x_ticks": [{"x": x(power), "label": f"{10**power:,} KiB"} for power in range(low, high + 1)],
-        "y_ticks": [
-            {"y": y(bottom + step * (top - bottom) / 4), "label": f"{bottom + step * (top - bottom) / 4:.3f}"}
-            for step in range(5)
-        ],
-    }
