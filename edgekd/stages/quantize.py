@@ -27,6 +27,7 @@ def quantize(
     description: str,
     form: str = "student",
     max_drop_pp: float | None = None,
+    folder: str = "model",
 ) -> Artifact:
     """Convert the student once per variant and check that each file is of the type its name says.
 
@@ -35,7 +36,7 @@ def quantize(
 
     Args:
         data: calibration images and val.
-        student: the Keras model.
+        student: its Keras model, in ``folder``.
         config: which variants, and how INT8 comes about.
         out_dir: where ``<form>_<variant>.tflite`` go. Shipped is ``student_int8``, or ``student_mixed`` where layers
             stay in float; the shipped file is final, metadata included.
@@ -44,13 +45,14 @@ def quantize(
         description: of the model, for the metadata.
         form: ``student``, or the name of a form that is measured and not shipped.
         max_drop_pp: points of accuracy on val that mixed precision may lose; None: 0.5.
+        folder: of the Keras model in its artifact.
 
     Raises:
         ConversionError: a file is not what was asked for, or a layer to keep in float that is not there.
     """
     dataset = Dataset.open(data)
     _keras.reset(seed)
-    model = _keras.load_model(student.path / "model")
+    model = _keras.load_model(student.path / folder)
     found = {}
     if config.reestimate_batchnorm:
         found["reestimated_batchnorm"] = batchnorm.reestimate_unless_worse(model, dataset)
@@ -86,10 +88,10 @@ def quantize(
         licence=dataset.facts["licence"],
         head=dataset.task.head,
     )
-    plain, encoded = files["int8"], None
+    plain, encoded = files.get("int8"), None
     for variant in {"int8", "mixed"} & set(files):
         files[variant] = add_metadata(files[variant])
-    if shipped == "int8" and config.encoding == "smallest" and "pruned" in steps:
+    if plain is not None and shipped == "int8" and config.encoding == "smallest" and "pruned" in steps:
         sparse, count = tflite.encode(plain)
         files["int8"], encoded = encoding.choose(
             files["int8"],

@@ -7,13 +7,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edgekd import host, pruning_report, recipe
+from edgekd import attribution, budget_report, host, pruning_report, recipe
 from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
-from edgekd.report_pictures import scatter
+from edgekd.report_format import FILTERS
+from edgekd.report_pictures import scatter, waterfall
 from edgekd.tasks import MULTI_CLASS, TASKS, Task
-from edgekd.units import format_bytes, format_seconds, format_times
 
 SCHEMA_VERSION = 1
 DATASET_FIELDS = (
@@ -35,6 +35,7 @@ def report(
     out_dir: Path,
     pruned: Artifact | None = None,
     sensitivity: Artifact | None = None,
+    budget: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Assemble the document, hold it against its schema, and write ``report.json``, ``report.md``, ``report.html``.
 
@@ -48,11 +49,12 @@ def report(
         out_dir: the run folder.
         pruned: of the prune stage, if there was one.
         sensitivity: of the analysis before it, if there was one.
+        budget: what was tried to keep the recipe's budget: ``shipped`` and the other ``candidates``.
 
     Returns:
         The document.
     """
-    document = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity)
+    document = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity, budget)
     write(document, out_dir)
     return document
 
@@ -74,6 +76,7 @@ def assemble(
     stages: Sequence[Mapping[str, Any]],
     pruned: Artifact | None = None,
     sensitivity: Artifact | None = None,
+    budget: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Bring together what the stages found, in the names of the schema."""
     timed = benchmark.facts["models"] if benchmark else {}
@@ -87,6 +90,7 @@ def assemble(
     what = pruned.facts if pruned else None
     zeros = pruning_report.weight_pruning(to_table(resolved.prune), what, [model.facts for model in models])
     versions = host.versions()
+    changes, task = verification.facts["accuracy_changes"], TASKS[data.facts["task"]]
     return {
         "schema_version": SCHEMA_VERSION,
         "edgekd_version": versions.pop("edgekd", "unknown"),
@@ -113,6 +117,7 @@ def assemble(
         "kernels": verification.facts["kernels"],
         "agreement": verification.facts["agreement"],
         "ratios": ratios,
+        "attribution": attribution.steps(rows, changes, ratios, task),
         "candidates": [
             *(
                 {"model": row["id"], "reason": _why_not_shipped(row["id"])}
@@ -120,7 +125,9 @@ def assemble(
                 if row["role"] == "student" and not row["shipped"]
             ),
             *pruning_report.encoding_candidates(shipped["id"], zeros and zeros["encoding"]),
+            *((budget or {}).get("candidates", [])),
         ],
+        "budget": budget and budget_report.shipped(resolved.budget, rows, budget["shipped"], task),
         "stages": [dict(stage) for stage in stages],
         "warnings": [
             *data.facts["warnings"],
@@ -189,15 +196,7 @@ def render(document: Document, template: str) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(
-        percent="{:.1%}".format,
-        number=_number,
-        plain=_plain,
-        bytes=format_bytes,
-        seconds=format_seconds,
-        times=_times,
-        cell=_markdown_cell,
-    )
+    environment.filters.update(FILTERS)
     shipped = next(row for row in document["models"] if row["shipped"])
     return environment.get_template(template).render(
         **document,
@@ -206,12 +205,19 @@ def render(document: Document, template: str) -> str:
         task=task_of(document),
         baseline=baseline_of(document),
         rows=summary_rows(document),
-        held=all(gate["held"] for gate in document["gates"]),
+        headline=budget_report.headline(document),
+        trials=budget_report.trials(document),
         recipe_toml=recipe.to_toml(recipe.from_table(document["recipe"])),
-        scatter=scatter(document["models"], task_of(document).accuracy),
+        scatter=scatter(_to_choose(document), task_of(document).accuracy),
+        waterfall=waterfall(document.get("attribution", []), task_of(document).accuracy_title),
         pruned=any("pruned" in row["steps"] for row in document["models"]),
         **pruning_report.shown(document),
     )
+
+
+def _to_choose(document: Document) -> list[Mapping[str, Any]]:
+    """Models without the one right after its channels were removed, which nobody would ship."""
+    return [row for row in document["models"] if row["id"] != attribution.CUT]
 
 
 def _given_teacher(models: Sequence[Artifact]) -> dict[str, Any] | None:
@@ -257,7 +263,9 @@ def _not_measured(ids: Sequence[str], teacher: Mapping[str, Any] | None = None) 
 def _why_not_shipped(id: str) -> str:
     return {
         "student_alone_fp32": "the student without the teacher, for comparison",
+        "distilled_fp32": "the student before pruning, for comparison",
         pruning_report.UNPRUNED: "the student before pruning, for comparison",
+        "pruned_fp32": "the student right after channels were removed, for comparison",
         "student_fp32": "the float form, for comparison",
         "student_fp16": "half precision: larger than INT8",
         "student_dynamic": "dynamic range: activations stay in float",
@@ -269,23 +277,3 @@ def _why_not_shipped(id: str) -> str:
 
 def _p50(row: Mapping[str, Any]) -> float | None:
     return row["latency"][0]["p50_ms"] if row["latency"] else None
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
-
-
-def _times(ratio: float | None) -> str:
-    return "–" if ratio is None else format_times(ratio)
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
-
-
-def _markdown_cell(text: object) -> str:
-    """Keep a name from breaking out of a table cell, or from becoming markup."""
-    escaped = " ".join(str(text).split()).replace("<", "&lt;").replace("`", "'")
-    for mark in "\\|[]*":
-        escaped = escaped.replace(mark, f"\\{mark}")
-    return escaped
