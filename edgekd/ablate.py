@@ -148,7 +148,7 @@ def variant(recipe_: Recipe, method: str, seed: int) -> Recipe:
         table["distill"].pop("hard_loss_weight_end", None)
     table["prune"]["method"] = "none"
     table["quantize"]["variants"] = ["fp32", "int8"]
-    table["gates"] = {}
+    table["gates"] = table["budget"] = {}
     return recipe.from_table(table)
 
 

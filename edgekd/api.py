@@ -38,7 +38,7 @@ def build(
         out: run folder; ``edgekd-out/<recipe>`` by default.
         overrides: dotted recipe keys and their values.
         seed: replaces the recipe's.
-        until: last stage to run.
+        until: last stage to run; then a budget is not decided, and the chain is that of the recipe as written.
         cache_dir: store of finished stages; the platform's cache folder by default.
         progress: where long work is shown.
 
@@ -48,13 +48,15 @@ def build(
     Raises:
         EdgekdError: see :mod:`edgekd.errors`.
     """
+    from edgekd import budget, pipeline
     from edgekd.cache import Cache, default_root
-    from edgekd.pipeline import build as build_recipe
 
     resolved = load_recipe(recipe_name, data=data, overrides=overrides, seed=seed)
     folder = Path(out) if out is not None else Path("edgekd-out") / resolved.name
     cache = Cache(Path(cache_dir) if cache_dir is not None else default_root())
-    return build_recipe(resolved, folder, cache=cache, progress=progress, until=until)
+    if resolved.budget.is_set and until is None:
+        return budget.build(resolved, folder, cache=cache, progress=progress)
+    return pipeline.build(resolved, folder, cache=cache, progress=progress, until=until)
 
 
 def load_recipe(

@@ -14,7 +14,7 @@ from edgekd.config.verify import Verify
 from edgekd.statistics import Interval
 from edgekd.tasks import Floats, Labels, Task
 
-FLOAT, ALONE = "student_fp32", "student_alone_fp32"
+FLOAT, ALONE, DISTILLED = "student_fp32", "student_alone_fp32", "distilled_fp32"
 
 
 def teacher_of(names: Iterable[str]) -> str:
@@ -32,7 +32,9 @@ def shipped_of(models: Sequence[Artifact]) -> Mapping[str, Any]:
 def claims(
     shipped: str, probs: Mapping[str, Floats], labels: Labels, sizes: Mapping[str, int], config: Verify, task: Task
 ) -> list[dict[str, Any]]:
-    """Compare the shipped model with its float form and the teacher, and the student with the one trained alone.
+    """Compare the shipped model with its float form, the teacher and the student alone, and distillation with the last.
+
+    What distillation brought is read from the student before pruning, where that was measured.
 
     Args:
         shipped: name of the shipped model.
@@ -49,7 +51,8 @@ def claims(
     margin = config.margin_pp / 100
     made = []
     teacher = teacher_of(probs)
-    for other, title in ((FLOAT, "its float form"), (teacher, "the teacher")):
+    alone = "the student trained alone for the epochs of the distillation"
+    for other, title in ((FLOAT, "its float form"), (teacher, "the teacher"), (ALONE, alone)):
         if other not in probs:
             continue
         difference = accuracy_difference(right[shipped], right[other])
@@ -87,13 +90,14 @@ def _gains(
     probs: Mapping[str, Floats], right: Mapping[str, NDArray[np.bool_]], labels: Labels, task: Task
 ) -> list[dict[str, Any]]:
     """What distillation brought; of labels, most of which are absent from most images, by AUC too."""
+    distilled, student = (DISTILLED, "the student, before pruning,") if DISTILLED in probs else (FLOAT, "the student")
     what = "than the same student trained alone for as many epochs"
-    gain = accuracy_difference(right[FLOAT], right[ALONE])
-    text = f"distillation made the student more accurate {what}: {_points(gain)}, n = {len(labels)}{_plainly(gain)}"
+    gain = accuracy_difference(right[distilled], right[ALONE])
+    text = f"distillation made {student} more accurate {what}: {_points(gain)}, n = {len(labels)}{_plainly(gain)}"
     made = [_claim("distillation_gain", text, statistics.gain_verdict(gain), gain, 0.0, len(labels))]
     if task.several:
-        areas = statistics.macro_auc_difference(probs[FLOAT], probs[ALONE], labels)
-        text = f"distillation gave the student a higher AUC {what}: {_signed(areas)}, n = {len(labels)}"
+        areas = statistics.macro_auc_difference(probs[distilled], probs[ALONE], labels)
+        text = f"distillation gave {student} a higher AUC {what}: {_signed(areas)}, n = {len(labels)}"
         made.append(_claim("distillation_gain_auc", text, statistics.gain_verdict(areas), areas, 0.0, len(labels)))
     return made
 

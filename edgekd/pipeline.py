@@ -12,10 +12,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, data, ensemble, keys, recipe
+from edgekd import _keras, attribution, data, ensemble, keys, limits, recipe
 from edgekd.artifact import Artifact, read_json
 from edgekd.cache import Cache, StageRecord, versions
-from edgekd.claims import shipped_of
 from edgekd.config.distill import Distill
 from edgekd.config.teacher import Teacher
 from edgekd.errors import OutputError
@@ -26,15 +25,16 @@ from edgekd.models import (
 )
 from edgekd.preflight import STAGES, check_fit, check_names, check_stage, check_task, skipped_stages
 from edgekd.progress import Progress
-from edgekd.pruning_report import UNPRUNED
 from edgekd.recipe import Recipe
 from edgekd.run_folder import FIRST_EVENT, RunFolder
 from edgekd.stage_runner import StageRunner, Stop
 from edgekd.tasks import TASKS
 
-UNPRUNED_STAGE = "quantize.distilled"
-# Those that write .tflite files.
-MODEL_STAGES = ("teacher", "student_alone", UNPRUNED_STAGE, "quantize")
+# Those that write .tflite files, in the order of the chain.
+MODEL_STAGES = ("teacher", "student_alone", "quantize.distilled", "quantize.pruned", "quantize")
+# What the student was on its way, measured so that the report can say what each step brought: the stage that made it,
+# the folder of its Keras model, and the files to write.
+FORMS = {"distilled": ("distill", "model", ("fp32", "int8")), "pruned": ("prune", "cut", ("fp32",))}
 NUM_BENCHMARK_IMAGES = 64
 
 
@@ -54,12 +54,18 @@ class Run:
 
     @property
     def held(self) -> bool:
-        """Whether every gate held."""
-        return self.report is None or all(gate["held"] for gate in self.report["gates"])
+        """Whether every gate held, and the budget where there is one."""
+        return self.report is None or all(row["held"] for row in limits.of_report(self.report))
 
 
 def build(
-    recipe_: Recipe, out: Path, *, cache: Cache, progress: Progress | None = None, until: str | None = None
+    recipe_: Recipe,
+    out: Path,
+    *,
+    cache: Cache,
+    progress: Progress | None = None,
+    until: str | None = None,
+    budget: Mapping[str, Any] | None = None,
 ) -> Run:
     """Build a recipe: from images to a measured .tflite, its report and its bundle.
 
@@ -69,6 +75,7 @@ def build(
         cache: store of finished stages.
         progress: where long work is shown.
         until: name of the last stage to run.
+        budget: what was tried to keep the recipe's budget, for the report; see :mod:`edgekd.budget`.
 
     Raises:
         EdgekdError: see :mod:`edgekd.errors`.
@@ -79,7 +86,7 @@ def build(
     resolved, fingerprint = resolve(recipe_)
     with RunFolder(out) as folder, folder.writing():
         folder.log(FIRST_EVENT, recipe=resolved.name, seed=resolved.seed, versions=versions())
-        builder = _Builder(resolved, fingerprint, folder, cache, progress, until)
+        builder = _Builder(resolved, fingerprint, folder, cache, progress, until, budget=budget)
         try:
             builder.chain()
         except Stop:
@@ -140,8 +147,8 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
     if "teacher" in wanted:
         runs = [_run_name(name) for name in ensemble.networks(resolved.teacher, resolved.seed)]
         wanted = list(dict.fromkeys([wanted[0], *runs, *wanted[1:]]))
-    if "prune" in wanted:
-        wanted.insert(wanted.index("quantize"), UNPRUNED_STAGE)
+    at = wanted.index("quantize")
+    wanted[at:at] = [f"quantize.{name}" for name in _on_the_way(resolved)]
     if until:
         wanted = wanted[: wanted.index(until) + 1]
     return resolved, [(name, known.get(name)) for name in wanted]
@@ -170,9 +177,10 @@ class _Builder(StageRunner):
         progress: Progress,
         until: str | None,
         dry: bool = False,
+        budget: Mapping[str, Any] | None = None,
     ):
         super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until, dry)
-        self.recipe, self.fingerprint = resolved, fingerprint
+        self.recipe, self.fingerprint, self.budget = resolved, fingerprint, budget
 
     @property
     def models(self) -> list[Artifact]:
@@ -193,36 +201,31 @@ class _Builder(StageRunner):
 
         source = {"source": self.fingerprint}
         images = self.cached("data", data.prepare, config=r.data, ingredients=source, shown=True)
-        check_classes(r.gates, images.facts["class_names"])
+        for table in ("gates", "budget"):
+            check_classes(table, getattr(r, table).min_recall, images.facts["class_names"])
         if r.prune.analysis:
             sensitivity.check(r.sensitivity, images, r.data.split_seed)
 
         student, steps = self.student(images)
 
         name = f"{r.distill.student} {r.distill.width_multiplier:g} for {images.facts['name']}"
-        description = f"{name}. {r.bundle.intended_use}"
-        if "prune" in self.artifacts:
-            self.unpruned(images, _steps_of(self.artifacts["distill"]), description)
+        final: dict[str, Any] = {"seed": r.seed, "description": f"{name}. {r.bundle.intended_use}"}
+        for form in _on_the_way(r):
+            stage, folder, variants = FORMS[form]
+            plain = dataclasses.replace(r.quantize, variants=variants, mixed="none", float_layers=())
+            form_of: dict[str, Any] = {"form": form, "folder": folder, "steps": steps[form], **final}
+            self.cached(f"quantize.{form}", quantize, images, self.artifacts[stage], config=plain, **form_of)
         mixes = r.quantize.mixed != "none" or r.quantize.float_layers
-        small = self.cached(
-            "quantize",
-            quantize,
-            images,
-            student,
-            config=r.quantize,
-            seed=r.seed,
-            steps=steps,
-            description=description,
-            max_drop_pp=r.gates.max_accuracy_drop_pp if mixes else None,
-        )
+        final |= {"steps": steps["student"], "max_drop_pp": r.gates.max_accuracy_drop_pp if mixes else None}
+        small = self.cached("quantize", quantize, images, student, config=r.quantize, **final)
         verified = self.cached("verify", verify, images, self.models, config=r.verify, gates=r.gates)
 
         measured = self.fresh("benchmark", self.benchmark, images)
         self.fresh("bundle", self.bundle, images, small, verified)
         self.fresh("report", self.report, images, verified, measured)
 
-    def student(self, images: Artifact) -> tuple[Artifact, list[str]]:
-        """From the teacher to the trained student, and what was done to it."""
+    def student(self, images: Artifact) -> tuple[Artifact, dict[str, list[str]]]:
+        """From the teacher to the trained student, and what was done to it and to each of its forms on the way."""
         from edgekd.stages.cluster_weights import cluster_weights
         from edgekd.stages.prune_channels import prune_channels
         from edgekd.stages.prune_weights import prune_weights
@@ -235,7 +238,7 @@ class _Builder(StageRunner):
         if "teacher" not in skipped:
             source = self.teacher(images)
         if "student_alone" not in skipped:
-            alone = self.student_of(_alone(r), images, None, None, stage="student_alone")
+            alone = self.student_of(_alone(d), images, None, None, stage="student_alone")
             source = source or alone
         logits: Artifact | None = None
         if "teacher_logits" not in skipped:
@@ -245,6 +248,7 @@ class _Builder(StageRunner):
         seen = (source, None) if d.mode in ("live", "mutual") else (None, logits)
         made = self.student_of(dataclasses.replace(d, train_alone=False), images, *seen)
         steps = _steps_of(made)
+        forms: dict[str, list[str]] = {}
         # Where the student once started is told by its weights.
         went_on = dataclasses.replace(d, weights="none")
         preserve = "nothing"
@@ -258,12 +262,14 @@ class _Builder(StageRunner):
             if r.prune.method != "cluster":
                 options["analysis"] = self.sensitivity(images, logits, made, went_on) if r.prune.analysis else None
             made = self.trained("prune", prune, images, logits, made, **options)
-            steps = [*steps, step]
+            forms["distilled"], steps = steps, [*steps, step]
+            if r.prune.method == "channel":
+                forms["pruned"], steps = steps, [*steps, "finetuned"]
         if "qat" not in skipped:
             inputs, config = (images, logits, made), r.quantize.training
             made = self.trained("qat", qat, *inputs, config=config, preserve=preserve, distillation=went_on)
             steps = [*steps, "qat"]
-        return made, steps
+        return made, {**forms, "student": steps}
 
     def sensitivity(
         self, images: Artifact, logits: Artifact | None, student: Artifact, distillation: Distill
@@ -292,23 +298,6 @@ class _Builder(StageRunner):
             training=r.prune.training,
             seed=self.seed,
             **shared,
-        )
-
-    def unpruned(self, images: Artifact, steps: list[str], description: str) -> Artifact:
-        """The INT8 file of the student before pruning, to tell what pruning brought."""
-        from edgekd.stages.quantize import quantize
-
-        config = dataclasses.replace(self.recipe.quantize, variants=("int8",), mixed="none", float_layers=())
-        return self.cached(
-            UNPRUNED_STAGE,
-            quantize,
-            images,
-            self.artifacts["distill"],
-            config=config,
-            seed=self.recipe.seed,
-            steps=steps,
-            description=description,
-            form="distilled",
         )
 
     def student_of(self, config: Distill, *inputs: Artifact | None, stage: str = "distill") -> Artifact:
@@ -351,7 +340,6 @@ class _Builder(StageRunner):
         from edgekd.stages.benchmark import benchmark
 
         paths = {entry["id"]: model.path / entry["file"] for model in self.models for entry in model.facts["models"]}
-        pairs = [(shipped_of(self.models)["id"], UNPRUNED)] if UNPRUNED in paths else []
         pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
         with tempfile.TemporaryDirectory() as folder:
             return benchmark(
@@ -359,7 +347,7 @@ class _Builder(StageRunner):
                 pictures,
                 self.recipe.benchmark,
                 Path(folder),
-                pairs=pairs,
+                pairs=attribution.pairs(paths),
                 seed=self.recipe.seed,
                 progress=self.progress,
             )
@@ -397,6 +385,7 @@ class _Builder(StageRunner):
             pruned=self.artifacts.get("prune"),
             sensitivity=self.artifacts.get("sensitivity"),
             aware=self.artifacts.get("qat"),
+            budget=self.budget,
             stages=[asdict(record) for record in self.records],
             out_dir=self.folder.staging,
         )
@@ -422,14 +411,16 @@ def _run_name(network: str) -> str:
     return f"teacher.{network}" if network else "teacher"
 
 
-def _alone(resolved: Recipe) -> Distill:
-    """The student without the teacher: as many epochs as distillation, pruning and training as INT8 have together."""
-    d = resolved.distill
-    epochs = d.training.epochs + (resolved.prune.training.epochs if resolved.prune.method != "none" else 0)
-    epochs += resolved.quantize.training.epochs if resolved.quantize.method == "qat" else 0
+def _on_the_way(recipe_: Recipe) -> list[str]:
+    """Forms of the student before the one that is shipped, in their order."""
+    forms = {"none": [], "channel": ["distilled", "pruned"]}
+    return forms.get(recipe_.prune.method, ["distilled"])
+
+
+def _alone(config: Distill) -> Distill:
+    """The student without the teacher, for as many epochs: what distillation has to be better than."""
     return dataclasses.replace(
-        d,
-        training=dataclasses.replace(d.training, epochs=epochs),
+        config,
         mode="stored",
         loss={},
         temperature=1.0,

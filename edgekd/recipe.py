@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.config.benchmark import Benchmark
+from edgekd.config.budget import Budget
 from edgekd.config.bundle import Bundle
 from edgekd.config.data import Data
 from edgekd.config.distill import Distill
@@ -46,6 +47,7 @@ class Recipe:
     quantize: Quantize = field(default_factory=Quantize)
     verify: Verify = field(default_factory=Verify)
     gates: Gates = field(default_factory=Gates)
+    budget: Budget = field(default_factory=Budget)
     benchmark: Benchmark = field(default_factory=Benchmark)
     bundle: Bundle = field(default_factory=Bundle)
 
@@ -236,6 +238,7 @@ def _check_across(recipe: Recipe) -> None:
     if "fp32" not in recipe.quantize.variants:
         for key, wanted in (
             ("gates.max_accuracy_drop_pp", recipe.gates.max_accuracy_drop_pp is not None),
+            ("budget.max_accuracy_drop_pp", recipe.budget.max_accuracy_drop_pp is not None),
             ("distill.train_alone", recipe.distill.train_alone),
         ):
             if wanted:

@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -75,12 +75,19 @@ class Recorded:
 
 
 def run_recorded(
-    monkeypatch: pytest.MonkeyPatch, out: Path, recorded: Recorded, *, seed: int = 0, **config: Any
+    monkeypatch: pytest.MonkeyPatch,
+    out: Path,
+    recorded: Recorded,
+    *,
+    seed: int = 0,
+    pairs: Sequence[tuple[str, str]] = (),
+    **config: Any,
 ) -> Artifact:
     monkeypatch.setattr(stage, "_run_process", recorded)
     monkeypatch.setattr(stage, "_write_input", lambda *arguments: Path("inputs.npy"))
     names = list(recorded.times)
-    return stage.benchmark({name: Path(name) for name in names}, None, Benchmark(**config), out, seed=seed)
+    models = {name: Path(name) for name in names}
+    return stage.benchmark(models, None, Benchmark(**config), out, pairs=pairs, seed=seed)
 
 
 def steady(names: str, processes: int) -> dict[str, list[list[float]]]:
@@ -175,6 +182,18 @@ def test_ratios_are_against_the_first_model(monkeypatch: pytest.MonkeyPatch, out
     }
     for row in facts["ratios"]:
         assert row["ci95"] == pytest.approx([row["ratio"], row["ratio"]])  # each round scales alike
+
+
+@pytest.mark.usefixtures("quiet_machine")
+def test_further_ratios_are_of_the_pairs_that_are_named(monkeypatch: pytest.MonkeyPatch, out: Path) -> None:
+    times = {"base": [[8.0]] * 2, "half": [[4.0]] * 2, "eighth": [[1.0]] * 2}
+    pairs = [("half", "base"), ("eighth", "half")]
+    facts = run_recorded(monkeypatch, out, Recorded(times), num_processes=2, pairs=pairs).facts
+    assert [(row["model"], row["baseline"], pytest.approx(row["ratio"])) for row in facts["ratios"]] == [
+        ("half", "base", 1 / 2),
+        ("eighth", "base", 1 / 8),
+        ("eighth", "half", 1 / 4),
+    ]
 
 
 @pytest.mark.usefixtures("quiet_machine")

@@ -102,6 +102,7 @@ def test_run_folder_holds_what_the_contract_names(run: Run) -> None:
     assert models == {
         "teacher_fp32",
         "student_alone_fp32",
+        "distilled_fp32",
         "distilled_int8",
         "student_fp32",
         "student_fp16",
@@ -109,6 +110,31 @@ def test_run_folder_holds_what_the_contract_names(run: Run) -> None:
         "student_int8",
         "student_int8_io",
     }
+
+
+def test_the_waterfall_is_of_models_of_this_run(run: Run) -> None:
+    steps = run.report["attribution"]
+    assert [(step["step"], step["model"]) for step in steps] == [
+        ("teacher", "teacher_fp32"),
+        ("student alone", "student_alone_fp32"),
+        ("distilled", "distilled_fp32"),
+        ("pruned", "student_fp32"),
+        ("INT8", "student_int8"),
+    ]
+    models = {model["id"]: model for model in run.report["models"]}
+    for before, step in zip([None, *steps], steps, strict=False):
+        model = models[step["model"]]
+        content = (run.path / model["file"]).read_bytes()
+        assert step["tflite_bytes"] == len(content)
+        assert step["gzip_bytes"] == len(gzip.compress(content, 9, mtime=0))
+        assert (step["accuracy"], step["auc"]) == (model["test"]["top1"], model["test"]["auc"])
+        assert step["p50_ms"] == model["latency"][0]["p50_ms"]
+        if before:
+            assert step["change"]["before"] == before["model"]
+            assert step["change"]["accuracy"] == pytest.approx(step["accuracy"] - before["accuracy"])
+            assert step["change"]["p50_ratio"] > 0
+    # Zeros change no byte but those that tell the two names apart.
+    assert abs(models["student_int8"]["tflite_bytes"] - models["distilled_int8"]["tflite_bytes"]) < 1000
 
 
 def test_shipped_file_is_the_measured_file(run: Run) -> None:
@@ -205,6 +231,53 @@ def test_until_stops_after_the_stage(npz: Path, cache_dir: Path, tmp_path: Path,
     assert "student_int8.tflite" in done.stdout
     assert (tmp_path / "part" / "models" / "student_int8.tflite").is_file()
     assert not (tmp_path / "part" / "report.json").exists()
+
+
+def test_a_budget_is_kept_by_fewer_channels_where_the_recipe_is_too_large(
+    npz: Path, cache_dir: Path, tmp_path: Path, run: Run
+) -> None:
+    (shipped,) = (model for model in run.report["models"] if model["shipped"])
+    limit = shipped["tflite_bytes"] - 1
+    out = tmp_path / "kept"
+    done = _build(npz, cache_dir, out, **{"budget.max_tflite_bytes": limit, "budget.min_recall.class_0": 0.0})
+    assert f"tried as_written: max_tflite_bytes: {limit + 1:,} against {limit:,}" in done.stdout
+    report = json.loads((out / "report.json").read_text())
+    assert (report["budget"]["candidate"], report["budget"]["place"]) == ("macs_75", 1)
+    assert report["budget"]["changes"] == {"prune.method": "channel", "prune.keep_macs": 0.75}
+    (tried,) = (row for row in report["candidates"] if "candidate" in row)
+    assert (tried["candidate"], tried["changes"]) == ("as_written", {})
+    assert tried["measured"]["tflite_bytes"] == shipped["tflite_bytes"]
+    assert tried["measured"]["gzip_bytes"] == shipped["gzip_bytes"]
+    assert tried["measured"]["accuracy"] == shipped["val"]["top1"]
+    size = (out / "bundle" / "model.tflite").stat().st_size
+    assert size < limit
+    assert (report["budget"]["measured"]["tflite_bytes"], report["budget"]["limits"][0]["measured"]) == (size, size)
+    assert report["recipe"]["prune"]["method"] == "channel"
+
+
+def test_a_budget_that_cannot_be_kept_ends_with_1_and_keeps_the_nearest(
+    npz: Path, cache_dir: Path, tmp_path: Path, run: Run
+) -> None:
+    """No layer has 1,024 channels, so that none can go: only the recipe as written can be made."""
+    changes = {"budget.max_tflite_bytes": 1000, "prune.channel_multiple": 1024}
+    done = _build(npz, cache_dir, tmp_path / "out", expect=1, **changes)
+    assert (
+        "budget: as_written is shipped (nothing changed); it is the nearest to a budget that is NOT KEPT" in done.stdout
+    )
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["budget"]["candidate"] == "as_written"
+    assert [row["held"] for row in report["budget"]["limits"]] == [False]
+    tried = [row for row in report["candidates"] if "candidate" in row]
+    assert [row["candidate"] for row in tried] == ["macs_75", "macs_50", "macs_25"]
+    assert all(row["measured"] is None and "channel_multiple" in row["reason"] for row in tried)
+    assert (tmp_path / "out" / "bundle" / "model.tflite").is_file()
+    assert "the budget is not kept" in (tmp_path / "out" / "report.md").read_text().splitlines()[0]
+
+
+def test_a_budget_on_a_class_that_is_not_there_is_refused_before_training(npz: Path, tmp_path: Path, run: Run) -> None:
+    done = _build(npz, tmp_path / "cache", tmp_path / "out", expect=2, **{"budget.min_recall.clas_1": 0.5})
+    assert 'budget.min_recall."clas_1": no such class; did you mean "class_1"?' in done.stderr
+    assert [path.parts[-1] for path in (tmp_path / "cache").rglob("facts.json")] == ["facts.json"]  # the data alone
 
 
 @pytest.mark.slow

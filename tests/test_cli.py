@@ -279,6 +279,21 @@ def test_dry_run_stops_at_until_and_leaves_out_what_the_recipe_does(make_npz: Ca
     assert stages == ["data", "teacher", "teacher_logits", "distill", "quantize"]
 
 
+def test_dry_run_says_what_would_be_tried_to_keep_a_budget(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, make_npz: Callable[..., Path]
+) -> None:
+    monkeypatch.setattr("edgekd._keras.set_determinism", lambda num_threads: None)
+    budget = ("--set", "budget.max_p50_ms=0.5", "--set", "prune.final_sparsity=0.8")
+    done = call("build", "--data", make_npz(), "--dry-run", "--cache-dir", tmp_path / "cache", *budget)
+    assert done.exit_code == 0, done.stderr
+    accuracy, costs = done.stdout.split("budget: ")[1].split("  where bytes or milliseconds fall short:\n")
+    assert "  where accuracy or a recall falls short:\n" in accuracy
+    tried = [line.split(maxsplit=1) for text in (accuracy, costs) for line in text.splitlines() if line[:4] == " " * 4]
+    assert ["half_pruning", "prune.final_sparsity = 0.4"] in tried
+    assert ["macs_25", "prune.method = channel, prune.keep_macs = 0.25"] in tried
+    assert ("half_pruning" in accuracy, "half_pruning" in costs, "macs_25" in costs) == (True, False, True)
+
+
 # Where it is written
 
 
@@ -392,6 +407,8 @@ def report_by_hand(*, held: bool = True) -> Mapping[str, Any]:
         ],
         "claims": [{"verdict": "not shown", "text": "student_int8 loses nothing"}],
         "not_measured": ["what distillation brought"],
+        "budget": None,
+        "candidates": [],
         "gates": [
             {"id": "min_auc", "measured": 0.9375, "limit": 0.9, "held": True},
             {"id": "max_tflite_bytes", "measured": 512_000, "limit": 1_000_000 if held else 500_000, "held": held},

@@ -293,11 +293,19 @@ def test_the_int8_file_is_really_smaller(build: Callable[..., dict[str, Artifact
     (whole,) = build(method="none")["quantize"].facts["models"]
     made = build(method="channel", keep_macs=0.5)
     (small,) = made["quantize"].facts["models"]
-    assert small["steps"] == ["distilled", "channel_pruned", "ptq"]
+    assert small["steps"] == ["distilled", "channel_pruned", "finetuned", "ptq"]
     assert small["macs"] <= 0.5 * whole["macs"]
     assert made["prune"].facts["macs"] == {"before": whole["macs"], "after": small["macs"]}
     # A weight is a byte; what is rounded up to whole words of the file is little.
     removed = whole["num_params"] - small["num_params"]
+    # The student before pruning is that of the recipe without it, to the byte of its INT8 form; and what was measured
+    # right after the removal has the shape of what is shipped and none of the training after.
+    before, whole_again = made["quantize.distilled"].facts["models"]
+    assert (before["id"], before["steps"], before["macs"]) == ("distilled_fp32", ["distilled"], whole["macs"])
+    assert (whole_again["id"], whole_again["sha256"]) == ("distilled_int8", whole["sha256"])
+    (cut,) = made["quantize.pruned"].facts["models"]
+    assert (cut["id"], cut["steps"], cut["shipped"]) == ("pruned_fp32", ["distilled", "channel_pruned"], False)
+    assert (cut["macs"], cut["num_params"]) == (small["macs"], small["num_params"])
     assert removed > 0
     assert whole["tflite_bytes"] - small["tflite_bytes"] > 0.95 * removed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from html.parser import HTMLParser
@@ -14,10 +15,12 @@ from typing import Any
 import jsonschema
 import pytest
 
-from edgekd import recipe
+from edgekd import attribution, recipe
 from edgekd.artifact import Artifact
 from edgekd.options import to_table
+from edgekd.report_pictures import waterfall
 from edgekd.stages.report import _not_measured, _sensitivity, assemble, check, render, report, summary_rows
+from edgekd.tasks import TASKS
 
 Document = dict[str, Any]
 SCHEMA = json.loads((resources.files("edgekd") / "schemas" / "report.schema.json").read_text(encoding="utf-8"))
@@ -553,6 +556,17 @@ def test_names_cannot_break_out_of_a_markdown_cell() -> None:
 # From the stages' artifacts to the three files
 
 
+# 94,371,840 / 1,638,400 = 57.6 and 1,638,400 / 614,400 = 2.67 times as many bytes; 12 / 0.0625 = 192 times as long.
+CHANGES = [
+    {"model": "student_fp32", "before": "teacher_fp32", "estimate": -0.0125, "ci95": [-0.03125, 0.00625]},
+    {"model": "student_int8", "before": "student_fp32", "estimate": 0.0, "ci95": [-0.01, 0.01]},
+]
+RATIOS = [
+    {"model": "student_fp32", "baseline": "teacher_fp32", "ratio": 1 / 192, "ci95": [1 / 200, 1 / 184]},
+    {"model": "student_int8", "baseline": "student_fp32", "ratio": 0.5, "ci95": [0.45, 0.55]},
+]
+
+
 def artifact(path: Path, **facts: Any) -> Artifact:
     return Artifact(path, "0" * 64, facts)
 
@@ -575,12 +589,13 @@ def arguments(document: Document, tmp_path: Path) -> dict[str, Any]:
             tmp_path,
             models={id: {name: row[name] for name in figures} for id, row in rows.items()},
             **{name: document[name] for name in ("claims", "gates", "kernels", "agreement")},
+            accuracy_changes=CHANGES,
             warnings=["disagree"],
         ),
         "benchmark": artifact(
             tmp_path,
             models={id: {name: row[name] for name in timing} for id, row in rows.items() if row["latency"]},
-            ratios=[{"model": "student_int8"}],
+            ratios=RATIOS,
             host={"busy_before": 0.25},
             warnings=["busy"],
         ),
@@ -632,3 +647,129 @@ def test_what_was_not_measured_is_said(document: Document) -> None:
         assert "what distillation brought was not measured" in text
     assert _not_measured(["student_int8", "student_alone_fp32"]) == []
     assert "distill.train_alone = true" in _not_measured(["student_int8"])[0]
+
+
+# What each step brought, and what a budget had tried
+
+
+def with_steps(document: Document) -> Document:
+    steps = attribution.steps(document["models"], CHANGES, RATIOS, TASKS["binary"])
+    return {**document, "attribution": steps}
+
+
+def test_the_waterfall_is_assembled_from_what_the_stages_found(arguments: dict[str, Any], document: Document) -> None:
+    found = assemble(*(arguments[name] for name in ("recipe", "data", "models", "verification", "benchmark", "stages")))
+    assert found["attribution"] == with_steps(document)["attribution"]
+    assert [step["model"] for step in found["attribution"]] == ["teacher_fp32", "student_fp32", "student_int8"]
+    check(found)
+
+
+def test_both_forms_show_each_step(document: Document) -> None:
+    document = with_steps(document)
+    check(document)
+    rows = html(document).table("step", 10)
+    assert rows[1] == ["teacher", "teacher_fp32", "0.876", "–", "–", "0.938", "92,160", "81,920", "12.000", "–"]
+    assert rows[2] == [
+        *("pruned", "student_fp32", "0.876", "-1.2", "-3.1 to +0.6", "0.938 +0.000"),
+        *("1,600 ×0.017", "1,200 ×0.015", "0.062 ×0.0052", "×0.005 to ×0.0054"),
+    ]
+    assert rows[3] == [
+        *("INT8", "student_int8", "0.876", "+0.0", "-1.0 to +1.0", "0.938 +0.000"),
+        *("600 ×0.38", "300 ×0.25", "0.031 ×0.50", "×0.45 to ×0.55"),
+    ]
+    last = next(row for row in markdown_rows(markdown(document)) if row[0] == "INT8")
+    assert last[2:] == [
+        *("0.876 (+0.0, -1.0 to +1.0)", "0.938 (+0.000)", "600 (×0.38)", "300 (×0.25)", "0.031 (×0.50)"),
+    ]
+
+
+def test_the_pictures_of_the_waterfall_by_hand(document: Document) -> None:
+    steps = with_steps(document)["attribution"]
+    moves, sizes, times = waterfall(steps, "top-1")
+    # Accuracies from 0.8765 + 0.0125 - 0.03125 to 0.8765 + 0.0125 + 0.00625, over 164 units from 116 on.
+    low, high = 0.8765 + 0.0125 - 0.03125, 0.8765 + 0.0125 + 0.00625
+    fell = moves["rows"][1]["bars"][0]
+    assert fell["kind"] == "bad"
+    assert fell["x"] == pytest.approx(116 + 164 * (0.8765 - low) / (high - low), abs=0.1)
+    assert fell["width"] == pytest.approx(164 * 0.0125 / (high - low), abs=0.2)
+    assert moves["rows"][1]["line"] == pytest.approx([116, 280], abs=0.1)
+    assert [row["value"] for row in sizes["rows"]] == ["90.0 MiB", "1.6 MiB", "600.0 KiB"]
+    # From 100,000 bytes, the power of ten below 307,200, to 94,371,840.
+    raw, gzip = sizes["rows"][2]["bars"]
+    decades = math.log10(94_371_840 / 100_000)
+    assert raw["width"] == pytest.approx(164 * math.log10(6.144) / decades, abs=0.1)
+    assert gzip["width"] == pytest.approx(164 * math.log10(3.072) / decades, abs=0.1)
+    # From 0.01 ms to 12 ms.
+    assert times["rows"][1]["bars"][0]["width"] == pytest.approx(164 * math.log10(6.25) / math.log10(1200), abs=0.1)
+    for panel in (moves, sizes, times):
+        assert panel["height"] == 28 * 3
+        assert all(116 <= bar["x"] <= bar["x"] + bar["width"] <= 282 for row in panel["rows"] for bar in row["bars"])
+
+
+def test_without_times_there_is_no_panel_of_times(document: Document) -> None:
+    document["models"][0]["latency"] = []
+    steps = with_steps(document)["attribution"]
+    assert len(waterfall(steps, "top-1")) == 2
+    assert waterfall([], "top-1") == []
+
+
+def with_budget(document: Document, held: bool) -> Document:
+    measured = {
+        **{"tflite_bytes": 614_400, "gzip_bytes": 307_200, "p50_ms": 0.03, "p50_ci95_ms": None, "accuracy": 0.95},
+        **{"auc": 0.99, "accuracy_drop_pp": 0.25, "recall": {"normal": 0.9, "pneumonia": 1.0}, "n": 524},
+    }
+    limit = {"id": "max_tflite_bytes", "limit": 620_000, "measured": 614_400, "held": held}
+    tried = {"model": "student_int8", "limits": [limit], "measured": measured}
+    others = [
+        {**tried, "candidate": "as_written", "changes": {}, "reason": "max_tflite_bytes: 700000 against 620000"},
+        {**tried, "candidate": "macs_75", "changes": {"prune.keep_macs": 0.75}, "measured": None, "reason": "no way"},
+    ]
+    shipped = {**tried, "candidate": "macs_50", "changes": {"prune.keep_macs": 0.5}, "place": 1}
+    candidates = [*document["candidates"], *others]
+    return {**document, "candidates": candidates, "budget": {**shipped, "limits_when_tried": [limit]}}
+
+
+def test_both_forms_show_every_candidate_in_its_order(document: Document) -> None:
+    document = with_budget(document, held=True)
+    check(document)
+    rows = html(document).table("candidate", 8)[1:]
+    assert rows == [
+        [
+            "as_written",
+            "nothing changed",
+            "600",
+            "300",
+            "0.030",
+            "0.950",
+            "0.25",
+            "max_tflite_bytes: 700000 against 620000",
+        ],
+        ["macs_50", "prune.keep_macs = 0.5", "600", "300", "0.030", "0.950", "0.25", "shipped"],
+        ["macs_75", "prune.keep_macs = 0.75", "–", "–", "–", "–", "–", "no way"],
+    ]
+    assert [row for row in markdown_rows(markdown(document)) if row[0] in ("as_written", "macs_50", "macs_75")] == rows
+    assert "- budget max_tflite_bytes: held (614,400 against 620,000)" in markdown(document)
+
+
+def test_a_budget_that_is_not_kept_is_the_headline(document: Document) -> None:
+    document["gates"] = document["gates"][:1]
+    assert markdown(with_budget(document, held=True)).startswith("# pneumoniamnist: every gate held\n")
+    assert markdown(with_budget(document, held=False)).startswith("# pneumoniamnist: the budget is not kept\n")
+    assert "The budget is not kept" in html(with_budget(document, held=False)).text
+
+
+def test_a_budget_is_held_against_the_figures_of_the_report(arguments: dict[str, Any]) -> None:
+    """0.03125 ms in the report, where 0.02 were measured when it was tried."""
+    arguments["recipe"] = recipe.load("pneumoniamnist", {"budget.max_p50_ms": 0.025, "budget.min_recall.normal": 0.75})
+    when_tried = [{"id": "max_p50_ms", "limit": 0.025, "measured": 0.02, "held": True}]
+    shipped = {"model": "student_int8", "candidate": "qat", "changes": {}, "measured": None, "limits": when_tried}
+    found = assemble(
+        *(arguments[name] for name in ("recipe", "data", "models", "verification", "benchmark", "stages")),
+        budget={"shipped": {**shipped, "place": 0}, "candidates": []},
+    )
+    check(found)
+    assert found["budget"]["limits"] == [
+        {"id": "max_p50_ms", "limit": 0.025, "measured": 0.03125, "held": False},
+        {"id": 'min_recall."normal"', "limit": 0.75, "measured": 0.75, "held": True},
+    ]
+    assert found["budget"]["limits_when_tried"] == when_tried

@@ -318,6 +318,26 @@ def test_claim_of_a_gain_by_distillation(student: int, alone: int, verdict: str,
     assert found["text"].endswith("; it made the student worse") == (verdict == "refuted")
 
 
+def test_a_gain_by_distillation_is_that_before_pruning(tmp_path: Path) -> None:
+    """What pruning lost is no matter of distillation: 30 of 100 dim images, which the pruned student has wrong."""
+    test = [*balanced(70, 0), *[(DIM, 0)] * 30]
+    models = {
+        "student_alone_fp32": lamp("fp32", 60),
+        "distilled_fp32": lamp("fp32", 128),
+        "student_fp32": lamp("fp32", 60),
+    }
+    facts = run(tmp_path, val=balanced(8, 0), test=test, models=models)
+    found = claim(facts, "distillation_gain")
+    assert (found["verdict"], found["estimate"]) == ("shown", pytest.approx(0.3))
+    assert found["text"].startswith("distillation made the student, before pruning, more accurate than")
+    # From step to step: 30 of 100 won, 30 lost, and won again by the shipped lamp, whose threshold is 128.
+    assert [(row["model"], pytest.approx(row["estimate"])) for row in facts.facts["accuracy_changes"]] == [
+        ("distilled_fp32", 0.3),
+        ("student_fp32", -0.3),
+        ("student_int8", 0.3),
+    ]
+
+
 def test_a_loss_within_chance_is_said_plainly(tmp_path: Path) -> None:
     """One image of 80 is right without distillation alone: -1.25 points, and the interval holds 0."""
     test = [*balanced(79, 0), (DIM, 0)]
@@ -343,7 +363,7 @@ def test_every_claim_has_a_verdict_and_an_interval(tmp_path: Path) -> None:
     models = {"student_fp32": lamp("fp32"), "teacher_fp32": lamp("fp32", 60), "student_alone_fp32": lamp("fp32", 60)}
     test = [*balanced(30, 6), *[(DIM, 1)] * 3]
     claims = run(tmp_path, val=balanced(8, 0), test=test, models=models).facts["claims"]
-    assert len({row["id"] for row in claims}) == len(claims) == 2 * 2 + 1 + 3
+    assert len({row["id"] for row in claims}) == len(claims) == 3 * 2 + 1 + 3
     for row in claims:
         assert row["verdict"] in ("shown", "not shown", "refuted")
         assert row["ci95"][0] <= row["estimate"] <= row["ci95"][1]

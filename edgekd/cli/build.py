@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +78,24 @@ def _print_plan(recipe: Any, cache_dir: Path | None, until: str | None) -> None:
         f"{resolved.num_threads} threads"
     )
     for name, cached in stages:
-        click.echo(f"  {name:15} {'cached' if cached else 'to run'}")
+        click.echo(f"  {name:18} {'cached' if cached else 'to run'}")
+    if recipe.budget.is_set and until is None:
+        _print_ladder(recipe)
+
+
+def _print_ladder(recipe: Any) -> None:
+    from edgekd import ladder
+    from edgekd.report_format import settings
+
+    click.echo("budget: the chain above, and where that falls short on val others, until one holds")
+    ways = {
+        "accuracy or a recall falls short": (*ladder.QUANTIZATION, *ladder.LESS_PRUNING),
+        "bytes or milliseconds fall short": (*ladder.MORE_PRUNING, *ladder.QUANTIZATION),
+    }
+    for missed, rungs in ways.items():
+        click.echo(f"  where {missed}:")
+        for name in ladder.applicable(recipe, rungs):
+            click.echo(f"    {name:16} {settings(ladder.changes(recipe, [name]))}")
 
 
 def _print_run(run: Run) -> None:
@@ -110,10 +127,29 @@ def _print_run(run: Run) -> None:
     for text in run.report["not_measured"]:
         click.echo(f"not measured: {text}")
     for gate in run.report["gates"]:
-        verdict = "held" if gate["held"] else "FELL SHORT"
-        click.echo(f"gate {gate['id']}: {verdict}, {_plain(gate['measured'])} against {_plain(gate['limit'])}")
+        _print_limit("gate", gate)
+    if budget := run.report["budget"]:
+        _print_budget(budget, run.report["candidates"])
     click.echo(f"report: {run.path / 'report.html'}")
     click.echo(f"bundle: {run.path / 'bundle'}")
+
+
+def _print_budget(budget: Mapping[str, Any], candidates: Sequence[Mapping[str, Any]]) -> None:
+    from edgekd.report_format import settings
+
+    for tried in candidates:
+        if "candidate" in tried:
+            click.echo(f"tried {tried['candidate']}: {tried['reason']}")
+    for row in budget["limits"]:
+        _print_limit("budget", row)
+    held = all(row["held"] for row in budget["limits"])
+    verdict = "keeps the budget" if held else "is the nearest to a budget that is NOT KEPT"
+    click.echo(f"budget: {budget['candidate']} is shipped ({settings(budget['changes'])}); it {verdict}")
+
+
+def _print_limit(title: str, row: Mapping[str, Any]) -> None:
+    verdict = "held" if row["held"] else "FELL SHORT"
+    click.echo(f"{title} {row['id']}: {verdict}, {_plain(row['measured'])} against {_plain(row['limit'])}")
 
 
 def _plain(value: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgekd import statistics
+from edgekd import limits, statistics
 from edgekd.artifact import read_json, sha256_file
 from edgekd.errors import EdgekdError
 from edgekd.manifest import MODEL_FILE, is_inside
@@ -44,7 +44,7 @@ def report_checks(run: Path, document: Document, intact: Mapping[str, Path]) -> 
     for row in document["models"]:
         yield from _model_checks(run, row, intact)
     yield from all_or_faults("recipe", _recipe_faults(run, document), "recipe.toml is the recipe of the report")
-    faults = [*gate_faults(document["gates"]), *_limit_faults(document), *_measured_faults(document)]
+    faults = [*gate_faults(limits.of_report(document)), *_limit_faults(document), *_measured_faults(document)]
     yield from all_or_faults("gates", faults, "the verdicts follow from the recipe's limits and the figures on val")
     faults = [fault for claim in document["claims"] for fault in _claim_faults(claim, document)]
     yield from all_or_faults("claims", faults, "the verdicts follow from the intervals and sizes")

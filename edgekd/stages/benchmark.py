@@ -48,7 +48,7 @@ def benchmark(
     A round runs every model once, in random order, so that what the machine does meanwhile meets them all alike.
 
     Args:
-        models: files by name; ratios are against the first.
+        models: files by name; ratios are against the first, and those of ``pairs``.
         images: uint8 ``(n, h, w, 3)`` of the models' input size; None, or a model of another input, gets random input.
         config: target, processes, runs.
         out_dir: folder of the artifact.

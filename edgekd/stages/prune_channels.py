@@ -27,6 +27,7 @@ from edgekd.training import evaluate, fit, make_predict
 logger = logging.getLogger("edgekd")
 
 PLAN_FILE = "plan.json"
+CUT_FOLDER = "cut"
 
 
 def prune_channels(
@@ -53,7 +54,8 @@ def prune_channels(
         logits: the teacher's, stored for the views of the distillation; None where its whole weight is on the labels.
         student: to be pruned.
         config: how far, by what and in how many rounds.
-        out_dir: where ``model/`` (Keras) goes: a smaller dense model.
+        out_dir: where ``model/`` (Keras) goes: a smaller dense model; and ``cut/``, as it was right after the last
+            removal.
         distillation: losses and views; see :func:`edgekd.objectives.while_pruning`.
         seed: of order and views.
         work: folder of the plans and checkpoints.
@@ -83,6 +85,7 @@ def prune_channels(
         measure = functools.partial(_curves, analysis, dataset.val, config.channel_multiple, index)
         model = _smaller(model, config, budget * size["macs"], objective, batches, measure, place)
         cut = evaluate(make_predict(model), dataset.val)
+        _keras.save_model(model, out_dir / CUT_FOLDER)
         part = f", round {index + 1} of {config.rounds}" if config.rounds > 1 else ""
         epochs_seen = fit(
             Learner.alone(model, objective),

@@ -27,6 +27,7 @@ def quantize(
     description: str,
     form: str = "student",
     max_drop_pp: float | None = None,
+    folder: str = "model",
 ) -> Artifact:
     """Convert the student once per variant and check that each file is of the type its name says.
 
@@ -35,7 +36,7 @@ def quantize(
 
     Args:
         data: calibration images and val.
-        student: the Keras model; where it was trained within ranges, they stand in its facts and are INT8's.
+        student: its Keras model, in ``folder``; the ranges that it was trained within, if any, are those of INT8.
         config: which variants, and how INT8 comes about.
         out_dir: where ``<form>_<variant>.tflite`` go. Shipped is ``student_int8``, or ``student_mixed`` where layers
             stay in float; the shipped file is final, metadata included.
@@ -44,13 +45,14 @@ def quantize(
         description: of the model, for the metadata.
         form: ``student``, or the name of a form that is measured and not shipped.
         max_drop_pp: points of accuracy on val that mixed precision may lose; None: 0.5.
+        folder: of the Keras model in its artifact.
 
     Raises:
         ConversionError: a file is not what was asked for, or a layer to keep in float that is not there.
     """
     dataset = Dataset.open(data)
     _keras.reset(seed)
-    model = _keras.load_model(student.path / "model")
+    model = _keras.load_model(student.path / folder)
     found = {}
     if config.reestimate_batchnorm:
         found["reestimated_batchnorm"] = batchnorm.reestimate_unless_worse(model, dataset)
@@ -91,7 +93,7 @@ def quantize(
     dense = {name: content for name, content in files.items() if name in ("int8", "mixed")}
     files |= {name: add_metadata(content) for name, content in dense.items()}
     encoded: dict[str, Any] | None = None
-    if config.encoding == "smallest" and "pruned" in steps:
+    if config.encoding == "smallest" and "pruned" in steps and shipped in dense:
         sparse, count = tflite.encode(dense[shipped])
         other = add_metadata(sparse) if count else None
         files[shipped], encoded = encoding.choose(

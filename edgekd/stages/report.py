@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edgekd import host, pruning_report, recipe
+from edgekd import attribution, budget_report, host, pruning_report, recipe
 from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
+from edgekd.report_format import FILTERS
+from edgekd.report_pictures import scatter, waterfall
 from edgekd.tasks import MULTI_CLASS, TASKS, Task
-from edgekd.units import format_bytes, format_seconds, format_times
 
 SCHEMA_VERSION = 1
 DATASET_FIELDS = (
@@ -36,6 +36,7 @@ def report(
     pruned: Artifact | None = None,
     sensitivity: Artifact | None = None,
     aware: Artifact | None = None,
+    budget: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Assemble the document, hold it against its schema, and write ``report.json``, ``report.md``, ``report.html``.
 
@@ -50,11 +51,12 @@ def report(
         pruned: of the prune stage, if there was one.
         sensitivity: of the analysis before it, if there was one.
         aware: of the qat stage, if there was one.
+        budget: what was tried to keep the recipe's budget: ``shipped`` and the other ``candidates``.
 
     Returns:
         The document.
     """
-    document = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity, aware)
+    document = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity, aware, budget)
     write(document, out_dir)
     return document
 
@@ -77,6 +79,7 @@ def assemble(
     pruned: Artifact | None = None,
     sensitivity: Artifact | None = None,
     aware: Artifact | None = None,
+    budget: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Bring together what the stages found, in the names of the schema."""
     timed = benchmark.facts["models"] if benchmark else {}
@@ -90,6 +93,7 @@ def assemble(
     what = pruned.facts if pruned else None
     zeros = pruning_report.weight_pruning(to_table(resolved.prune), what, [model.facts for model in models])
     versions = host.versions()
+    changes, task = verification.facts["accuracy_changes"], TASKS[data.facts["task"]]
     return {
         "schema_version": SCHEMA_VERSION,
         "edgekd_version": versions.pop("edgekd", "unknown"),
@@ -118,6 +122,7 @@ def assemble(
         "kernels": verification.facts["kernels"],
         "agreement": verification.facts["agreement"],
         "ratios": ratios,
+        "attribution": attribution.steps(rows, changes, ratios, task),
         "candidates": [
             *(
                 {"model": row["id"], "reason": _why_not_shipped(row["id"])}
@@ -125,7 +130,9 @@ def assemble(
                 if row["role"] == "student" and not row["shipped"]
             ),
             *pruning_report.encoding_candidates(shipped["id"], zeros and zeros["encoding"]),
+            *((budget or {}).get("candidates", [])),
         ],
+        "budget": budget and budget_report.shipped(resolved.budget, rows, budget["shipped"], task),
         "stages": [dict(stage) for stage in stages],
         "warnings": [
             *data.facts["warnings"],
@@ -194,16 +201,7 @@ def render(document: Document, template: str) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(
-        percent="{:.1%}".format,
-        number=_number,
-        plain=_plain,
-        bytes=format_bytes,
-        seconds=format_seconds,
-        times=_times,
-        cell=_markdown_cell,
-        capitalized=lambda text: text[:1].upper() + text[1:],
-    )
+    environment.filters.update(FILTERS)
     shipped = next(row for row in document["models"] if row["shipped"])
     return environment.get_template(template).render(
         **document,
@@ -212,12 +210,19 @@ def render(document: Document, template: str) -> str:
         task=task_of(document),
         baseline=baseline_of(document),
         rows=summary_rows(document),
-        held=all(gate["held"] for gate in document["gates"]),
+        headline=budget_report.headline(document),
+        trials=budget_report.trials(document),
         recipe_toml=recipe.to_toml(recipe.from_table(document["recipe"])),
-        scatter=_scatter(document),
+        scatter=scatter(_to_choose(document), task_of(document).accuracy),
+        waterfall=waterfall(document.get("attribution", []), task_of(document).accuracy_title),
         pruned=any("pruned" in row["steps"] for row in document["models"]),
         **pruning_report.shown(document),
     )
+
+
+def _to_choose(document: Document) -> list[Mapping[str, Any]]:
+    """Models without the one right after its channels were removed, which nobody would ship."""
+    return [row for row in document["models"] if row["id"] != attribution.CUT]
 
 
 def _given_teacher(models: Sequence[Artifact]) -> dict[str, Any] | None:
@@ -270,7 +275,9 @@ def _not_measured(ids: Sequence[str], teacher: Mapping[str, Any] | None = None) 
 def _why_not_shipped(id: str) -> str:
     return {
         "student_alone_fp32": "the student without the teacher, for comparison",
+        "distilled_fp32": "the student before pruning, for comparison",
         pruning_report.UNPRUNED: "the student before pruning, for comparison",
+        "pruned_fp32": "the student right after channels were removed, for comparison",
         "student_fp32": "the float form, for comparison",
         "student_fp16": "half precision: larger than INT8",
         "student_dynamic": "dynamic range: activations stay in float",
@@ -282,56 +289,3 @@ def _why_not_shipped(id: str) -> str:
 
 def _p50(row: Mapping[str, Any]) -> float | None:
     return row["latency"][0]["p50_ms"] if row["latency"] else None
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return "–" if value is None else f"{value:,.{digits}f}"
-
-
-def _times(ratio: float | None) -> str:
-    return "–" if ratio is None else format_times(ratio)
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.4g}"
-
-
-def _markdown_cell(text: object) -> str:
-    """Keep a name from breaking out of a table cell, or from becoming markup."""
-    escaped = " ".join(str(text).split()).replace("<", "&lt;").replace("`", "'")
-    for mark in "\\|[]*":
-        escaped = escaped.replace(mark, f"\\{mark}")
-    return escaped
-
-
-def _scatter(document: Document) -> dict[str, Any]:
-    """Points of the chart: bytes on a logarithmic axis against accuracy on test, in the units of its viewBox."""
-    rows, accuracy = document["models"], task_of(document).accuracy
-    sizes = [math.log10(row["tflite_bytes"] / 1024) for row in rows]
-    low, high = math.floor(min(sizes)), math.ceil(max(sizes))
-    bottom: float = max(0.0, math.floor(20 * (min(row["test"][accuracy] for row in rows) - 0.005)) / 20)
-    top = 1.0
-
-    def x(size: float) -> float:
-        return round(60.0 + 520 * (size - low) / max(high - low, 1), 1)
-
-    def y(value: float) -> float:
-        return round(250.0 - 220.0 * (value - bottom) / max(top - bottom, 0.05), 1)
-
-    return {
-        "points": [
-            {
-                "id": row["id"],
-                "x": x(size),
-                "y": y(row["test"][accuracy]),
-                "shipped": row["shipped"],
-                "role": row["role"],
-            }
-            for row, size in zip(rows, sizes, strict=True)
-        ],
-        "x_ticks": [{"x": x(power), "label": f"{10**power:,} KiB"} for power in range(low, high + 1)],
-        "y_ticks": [
-            {"y": y(bottom + step * (top - bottom) / 4), "label": f"{bottom + step * (top - bottom) / 4:.3f}"}
-            for step in range(5)
-        ],
-    }

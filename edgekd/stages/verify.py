@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd import metrics, statistics
+from edgekd import attribution, limits, metrics, statistics
 from edgekd._litert import KERNELS, predict_probs
 from edgekd.artifact import Artifact
 from edgekd.claims import FLOAT, claims, shipped_of, teacher_of
@@ -28,15 +28,15 @@ def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: 
     """Run every model over val and test, and the shipped one with all three kernels.
 
     Writes ``scores.npz``: probabilities ``<id>__<split>`` and ``labels__<split>``, so that anyone can compute the
-    figures again. Facts: ``models``, ``agreement``, ``kernels``, ``claims``, ``gates``, ``warnings``. Gates are decided
-    on val; claims are made about test.
+    figures again. Facts: ``models``, ``agreement``, ``kernels``, ``claims``, ``accuracy_changes`` (from one step of the
+    chain to the next), ``gates``, ``warnings``. Gates are decided on val; claims and changes are about test.
 
     Raises:
         RecipeError: a gate on a class that does not exist, or on a figure that the task does not have.
     """
     dataset = Dataset.open(data)
     task = dataset.task
-    check_classes(gates, dataset.class_names)
+    check_classes("gates", gates.min_recall, dataset.class_names)
     check_task(gates, task)
     entries = {entry["id"]: (model.path / entry["file"], entry) for model in models for entry in model.facts["models"]}
     shipped = shipped_of(models)["id"]
@@ -58,6 +58,7 @@ def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: 
     }
     arrays |= {f"labels__{split}": values for split, values in labels.items()}
     np.savez(out_dir / "scores.npz", allow_pickle=False, **arrays)
+    on_test = {name: rows["test"] for name, rows in scores.items()}
     facts = {
         "models": figures,
         "agreement": {
@@ -66,8 +67,9 @@ def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: 
             if name in scores
         },
         "kernels": _kernels(entries[shipped][0], dataset.test.images, task),
-        "claims": claims(
-            shipped, {name: rows["test"] for name, rows in scores.items()}, labels["test"], sizes, config, task
+        "claims": claims(shipped, on_test, labels["test"], sizes, config, task),
+        "accuracy_changes": attribution.accuracy_changes(
+            {name: on_test[name] for name in entries}, labels["test"], task
         ),
         "gates": _gates(shipped, figures, sizes, gates, task),
         "warnings": _warnings(shipped, figures, scores, task),
@@ -85,11 +87,11 @@ def _given_answers(models: Sequence[Artifact]) -> Scores:
     return found
 
 
-def check_classes(gates: Gates, class_names: Sequence[str]) -> None:
-    """Raise where a gate names a class that the data does not have."""
-    for name in gates.min_recall:
+def check_classes(table: str, min_recall: Iterable[str], class_names: Sequence[str]) -> None:
+    """Raise where ``min_recall`` of a table of the recipe names a class that the data does not have."""
+    for name in min_recall:
         if name not in class_names:
-            raise RecipeError(f'gates.min_recall."{name}": no such class{did_you_mean(name, class_names)}')
+            raise RecipeError(f'{table}.min_recall."{name}": no such class{did_you_mean(name, class_names)}')
 
 
 def check_task(gates: Gates, task: Task) -> None:
@@ -142,25 +144,15 @@ def _gates(
     val = figures[shipped]["val"]
     rows = []
     if gates.max_tflite_bytes is not None:
-        rows.append(_gate("max_tflite_bytes", gates.max_tflite_bytes, sizes[shipped], at_most=True))
+        rows.append(limits.limit("max_tflite_bytes", gates.max_tflite_bytes, sizes[shipped], at_most=True))
     if gates.max_accuracy_drop_pp is not None and "student_fp32" in figures:
-        # Of whole counts: a difference of two rounded shares may stand a hair above the limit that it meets.
-        answers = val["n"] * (len(val["per_class"]) if task.several else 1)
-        right = [round(row["val"][task.accuracy] * answers) for row in (figures["student_fp32"], figures[shipped])]
-        drop = 100 * (right[0] - right[1]) / answers
-        rows.append(_gate("max_accuracy_drop_pp", gates.max_accuracy_drop_pp, drop, at_most=True))
+        drop = limits.accuracy_drop_pp(figures["student_fp32"]["val"], val, task)
+        rows.append(limits.limit("max_accuracy_drop_pp", gates.max_accuracy_drop_pp, drop, at_most=True))
     for name in ("top1", "label_accuracy", "quadratic_kappa", "auc"):
-        limit = getattr(gates, f"min_{name}")
-        if limit is not None:
-            rows.append(_gate(f"min_{name}", limit, val[name], at_most=False))
-    for name, limit in gates.min_recall.items():
-        recall = next(row["recall"] for row in val["per_class"] if row["name"] == name)
-        rows.append(_gate(f'min_recall."{name}"', limit, recall, at_most=False))
-    return rows
-
-
-def _gate(id: str, limit: float, measured: float, *, at_most: bool) -> dict[str, Any]:
-    return {"id": id, "limit": limit, "measured": measured, "held": measured <= limit if at_most else measured >= limit}
+        least = getattr(gates, f"min_{name}")
+        if least is not None:
+            rows.append(limits.limit(f"min_{name}", least, val[name], at_most=False))
+    return rows + limits.recalls(gates.min_recall, val)
 
 
 def _warnings(shipped: str, figures: Mapping[str, Any], scores: Scores, task: Task) -> list[str]:

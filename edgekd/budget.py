@@ -1,0 +1,127 @@
+"""Keep a budget with the cheapest chain that does: whole chains are run from outside, up to their files, one by one.
+
+Every candidate of the ladder is judged on val, its latency on this machine; test is looked at once, when the one that
+is shipped is built. The cache is where candidates meet: they share the teacher and the distilled student.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgekd import limits, metrics, pipeline
+from edgekd._litert import predict_probs
+from edgekd.artifact import Artifact
+from edgekd.cache import Cache
+from edgekd.claims import DISTILLED, FLOAT, shipped_of
+from edgekd.data import Dataset
+from edgekd.errors import ConversionError, ModelError, RecipeError, TrainingError
+from edgekd.ladder import AS_WRITTEN, Candidate, Trial, nearest, search
+from edgekd.pipeline import Run
+from edgekd.progress import Progress
+from edgekd.recipe import Recipe
+from edgekd.report_format import settings
+from edgekd.run_folder import RunFolder
+
+logger = logging.getLogger("edgekd")
+
+
+def build(recipe_: Recipe, out: Path, *, cache: Cache, progress: Progress | None = None) -> Run:
+    """Find the first candidate that keeps the budget, or else the nearest to it, and build that one.
+
+    Args:
+        recipe_: validated, with a budget.
+        out: run folder.
+        cache: store of finished stages, which is where candidates meet.
+        progress: where long work is shown.
+
+    Returns:
+        The run of the candidate that is shipped; every other stands among the ``candidates`` of its report.
+
+    Raises:
+        EdgekdError: as :func:`edgekd.pipeline.build`, of the recipe as written. A further candidate that cannot be made
+            is no error: it says why in the report.
+    """
+    RunFolder(out).close()  # a folder that may not be written is refused before hours of training
+    shown = progress or Progress()
+    trials = search(recipe_, lambda candidate: _tried(candidate, cache, shown))
+    best = nearest(trials)
+    if not best.held:
+        logger.warning(f"budget: none of {len(trials)} candidates keeps it; {best.candidate.id}, the nearest, is built")
+    found = {
+        "shipped": {**entry(best), "place": trials.index(best)},
+        "candidates": [{**entry(trial), "reason": trial.reason} for trial in trials if trial is not best],
+    }
+    return pipeline.build(best.candidate.recipe, out, cache=cache, progress=progress, budget=found)
+
+
+def entry(trial: Trial) -> dict[str, Any]:
+    """A trial as it stands in the report."""
+    tried = {"candidate": trial.candidate.id, "changes": dict(trial.candidate.changes)}
+    return {"model": trial.model, **tried, "measured": dict(trial.measured) or None, "limits": list(trial.limits)}
+
+
+def _tried(candidate: Candidate, cache: Cache, progress: Progress) -> Trial:
+    logger.info(f"budget: trying {candidate.id}: {settings(candidate.changes)}")
+    try:
+        made, _ = pipeline.artifacts(candidate.recipe, cache=cache, progress=progress, until="quantize")
+        trial = judged(candidate, made, progress)
+    except (RecipeError, ModelError, ConversionError, TrainingError) as error:
+        if candidate.id == AS_WRITTEN:
+            raise
+        trial = Trial(candidate, {}, (), str(error))
+    logger.info(f"budget: {candidate.id} {'holds' if trial.held else f'falls short: {trial.reason}'}")
+    return trial
+
+
+def judged(candidate: Candidate, made: Mapping[str, Artifact], progress: Progress) -> Trial:
+    """Measure what is shipped of a chain, on val and on this machine, and hold it against the budget.
+
+    Args:
+        candidate: what was made.
+        made: artifacts by stage, up to ``quantize``.
+        progress: where the timing is shown.
+    """
+    from edgekd.stages.benchmark import benchmark
+
+    dataset, recipe = Dataset.open(made["data"]), candidate.recipe
+    stages = [made[name] for name in pipeline.MODEL_STAGES if name in made]
+    entries = {entry["id"]: (stage.path / entry["file"], entry) for stage in stages for entry in stage.facts["models"]}
+
+    def on_val(id: str) -> dict[str, Any]:
+        probs = predict_probs(entries[id][0], dataset.val.images, head=dataset.task.head)
+        return metrics.evaluate(probs, dataset.val.labels, dataset.class_names, dataset.task)
+
+    shipped = str(shipped_of([made["quantize"]])["id"])
+    path, entry = entries[shipped]
+    after = on_val(shipped)
+    before = next((on_val(id) for id in (DISTILLED, FLOAT) if id in entries), None)
+    pictures = dataset.val.images[: pipeline.NUM_BENCHMARK_IMAGES]
+    with tempfile.TemporaryDirectory() as folder:
+        timed = benchmark(
+            {shipped: path}, pictures, recipe.benchmark, Path(folder), seed=recipe.seed, progress=progress
+        )
+    latency = timed.facts["models"][shipped]["latency"][0]
+    measured = {
+        "tflite_bytes": entry["tflite_bytes"],
+        "gzip_bytes": entry["gzip_bytes"],
+        "p50_ms": latency["p50_ms"],
+        "p50_ci95_ms": latency["p50_ci95_ms"],
+        "accuracy": after[dataset.task.accuracy],
+        "auc": after["auc"],
+        "accuracy_drop_pp": before and limits.accuracy_drop_pp(before, after, dataset.task),
+        "recall": {row["name"]: row["recall"] for row in after["per_class"]},
+        "n": after["n"],
+    }
+    rows = limits.of_budget(
+        recipe.budget,
+        tflite_bytes=entry["tflite_bytes"],
+        p50_ms=latency["p50_ms"],
+        before=before,
+        after=after,
+        task=dataset.task,
+    )
+    return Trial(candidate, measured, rows, model=shipped)
