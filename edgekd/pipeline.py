@@ -288,7 +288,8 @@ class _Builder(StageRunner):
         """The INT8 file of the student before pruning, to tell what pruning brought."""
         from edgekd.stages.quantize import quantize
 
-        config = dataclasses.replace(self.recipe.quantize, variants=("int8",))
+        plain: dict[str, Any] = {"variants": ("int8",), "mixed": "none", "float_layers": ()}
+        config = dataclasses.replace(self.recipe.quantize, **plain)
         return self.cached(
             UNPRUNED_STAGE,
             quantize,
@@ -340,8 +341,9 @@ class _Builder(StageRunner):
         """Time every model on real images of the test split."""
         from edgekd.stages.benchmark import benchmark
 
-        paths = {entry["id"]: model.path / entry["file"] for model in self.models for entry in model.facts["models"]}
-        pairs = [("student_int8", UNPRUNED)] if UNPRUNED in paths else []
+        rows = [(model.path, entry) for model in self.models for entry in model.facts["models"]]
+        paths = {entry["id"]: path / entry["file"] for path, entry in rows}
+        pairs = [(entry["id"], UNPRUNED) for _, entry in rows if entry["shipped"] and UNPRUNED in paths]
         pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
         with tempfile.TemporaryDirectory() as folder:
             return benchmark(
