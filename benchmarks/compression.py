@@ -38,8 +38,9 @@ from edgekd.stages.benchmark import benchmark
 BASELINE = "unpruned"
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     BASELINE: {"prune.method": "none", "distill.train_alone": True},
-    "channel": {"prune.method": "channel", "prune.keep_macs": 0.5},
-    "weight": {"prune.method": "weight", "prune.final_sparsity": 0.85},
+    "qat": {"prune.method": "none", "distill.train_alone": False, "quantize.method": "qat"},
+    "channel": {"prune.method": "channel", "prune.keep_macs": 0.5, "distill.train_alone": False},
+    "weight": {"prune.method": "weight", "prune.final_sparsity": 0.85, "distill.train_alone": False},
 }
 """What each variant changes in the recipe; the rest is the same for all."""
 
