@@ -65,12 +65,12 @@ def _matched(teacher_map: Tensor, student_map: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _averaged_to(feature_map: Tensor, height: int, width: int) -> Tensor:
-    """Average over equal blocks; every network here halves its maps, so that sides divide each other."""
+    """Average over equal blocks; over overlapping triangles where the sides do not divide each other."""
     _, tall, wide, channels = feature_map.shape
     if (tall, wide) == (height, width):
         return feature_map
     if tall % height or wide % width:
-        raise ValueError(f"maps of {tall} x {wide} and {height} x {width} positions do not divide each other")
+        return tf.image.resize(feature_map, (height, width), method="bilinear", antialias=True)
     blocks = tf.reshape(feature_map, (-1, height, tall // height, width, wide // width, channels))
     return tf.reduce_mean(blocks, axis=(2, 4))
 

@@ -14,21 +14,23 @@ def layer_pairs(student: Any, teacher: Any, named: Mapping[str, str]) -> list[tu
 
     Args:
         student, teacher: functional Keras models of the same input size.
-        named: student layer to teacher layer; empty pairs the last layers of every resolution that both have.
+        named: student layer to teacher layer; empty pairs the last layers of every resolution that both have, or,
+            where the teacher resizes its input so that they have none in common, those of the same rank from the
+            smallest on.
 
     Raises:
-        ModelError: a layer that does not exist or gives no feature map, maps whose sides do not divide each other.
+        ModelError: a layer that does not exist or gives no feature map.
     """
     if not named:
         ours, theirs = _last_of_each_size(student), _last_of_each_size(teacher)
-        return [(ours[size], theirs[size]) for size in sorted(ours.keys() & theirs.keys(), reverse=True)]
+        shared = sorted(ours.keys() & theirs.keys(), reverse=True)
+        if shared:
+            return [(ours[size], theirs[size]) for size in shared]
+        ranked = zip(sorted(ours), sorted(theirs), strict=False)
+        return [(ours[size], theirs[other]) for size, other in ranked][::-1]
     for ours_name, theirs_name in named.items():
-        size, other = _map_size(student, ours_name, "student"), _map_size(teacher, theirs_name, "teacher")
-        if any(max(a, b) % min(a, b) for a, b in zip(size, other, strict=True)):
-            raise ModelError(
-                f'distill.layer_pairs: "{ours_name}" has {size[0]} x {size[1]} positions and "{theirs_name}" '
-                f"{other[0]} x {other[1]}, which do not divide each other; name layers of equal stride"
-            )
+        _check_map(student, ours_name, "student")
+        _check_map(teacher, theirs_name, "teacher")
     return list(named.items())
 
 
@@ -62,9 +64,7 @@ def _last_of_each_size(model: Any) -> dict[tuple[int, int], str]:
     return {size: name for size, name in sizes.items() if size != sides}
 
 
-def _map_size(model: Any, name: str, role: str) -> tuple[int, int]:
+def _check_map(model: Any, name: str, role: str) -> None:
     names = [layer.name for layer in model.layers if _is_map(layer)]
     if name not in names:
         raise ModelError(f'distill.layer_pairs: the {role} has no feature map "{name}"{did_you_mean(name, names)}')
-    height, width = model.get_layer(name).output.shape[1:3]
-    return int(height), int(width)

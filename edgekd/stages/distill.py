@@ -162,7 +162,7 @@ def _pairs(model: Any, teacher: Any, config: Distill) -> list[Pair]:
     names = layer_pairs(model, teacher, config.layer_pairs)
     if not names:
         raise ModelError(
-            "student and teacher have no feature maps of equal size; name pairs of layers in distill.layer_pairs"
+            "student or teacher has no feature maps below the size of its input, so that there is nothing to compare"
         )
     for ours, theirs in names:
         logger.info(f"compares student {ours} with teacher {theirs}")
