@@ -24,6 +24,7 @@ from edgekd.progress import Progress
 from edgekd.stages.qat import is_better, qat
 from edgekd.tasks import MULTI_CLASS
 from edgekd.tflite import cost
+from edgekd.tflite.layers import layers_of
 
 FAMILIES = {"mobilenet_v1": 0.25, "mobilenet_v2": 0.35, "mobilenet_v3_small": 0.35, "resnet8": 1.0}
 LESSON = Training(epochs=2, batch_size=16, learning_rate=0.01, warmup_epochs=0.0)
@@ -75,6 +76,7 @@ def test_every_range_starts_at_the_extremes_of_the_calibration(name: str) -> Non
     view = tflite.open_view(tflite.convert(tflite.freeze(model, found), "int8"))
     calibrated = tflite.open_view(tflite.convert(tflite.freeze(model), "int8", images))
     assert view.operator_counts == calibrated.operator_counts
+    assert list(layers_of(view)) == list(layers_of(calibrated))
     assert (view.inputs[0].name, view.inputs[0].scale, view.inputs[0].zero_point) == ("pixels", (1.0,), (0,))
 
 

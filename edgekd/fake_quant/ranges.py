@@ -84,13 +84,20 @@ class _Bounded(tf_keras.layers.Layer):  # type: ignore[misc]  # tf_keras has no 
         super().__init__(name=layer.name)
         self.layer, self.low, self.high = layer, low, high
 
+    def build(self, input_shape: Any) -> None:
+        self.layer.build(input_shape)
+        super().build(input_shape)
+
     def call(self, x: Any) -> Any:
         layer = self.layer
         if isinstance(layer, tf_keras.layers.Rescaling) and layer.scale != 1 and layer.offset:
             # Two operations in the file, and the converter wants a range behind each.
             x = _rounded(x * layer.scale, self.low - layer.offset, self.high - layer.offset) + layer.offset
+        elif isinstance(layer, tf_keras.layers.BatchNormalization):
+            x = layer.call(x, training=False)
         else:
-            x = layer(x)
+            # Not called as a layer: in the file it has the name that it has without a range.
+            x = layer.call(x)
         return _rounded(x, self.low, self.high)
 
 
