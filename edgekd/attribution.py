@@ -105,5 +105,6 @@ def _title(id: str, done: Sequence[str]) -> str:
     """A step by what was done in it; what the float student went through last stands in its own entry."""
     titles = {ALONE: "student alone", DISTILLED: "distilled", CUT: "channels removed", INT8: "INT8", MIXED: "mixed"}
     if id == FLOAT:
-        return "fine-tuned" if "channel_pruned" in done else "pruned" if "pruned" in done else "distilled"
+        last = {"channel_pruned": "fine-tuned", "pruned": "pruned", "clustered": "clustered", "qat": "trained as INT8"}
+        return ", ".join(title for step, title in last.items() if step in done) or "distilled"
     return titles.get(id, "teacher")

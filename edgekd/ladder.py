@@ -3,8 +3,8 @@
 ===================  ==================================================================================
 what falls short     what is tried next, until one candidate holds
 ===================  ==================================================================================
-accuracy, a recall   mixed precision; then half the pruning, then none, each without and with mixed precision
-bytes, milliseconds  more channels removed, until these hold; then mixed precision
+accuracy, a recall   QAT, mixed precision; then half the pruning, then none, each with the recipe's INT8 and these
+bytes, milliseconds  more channels removed, until these hold; then QAT, mixed precision
 ===================  ==================================================================================
 
 A chain that costs too much is not tried with less pruning, nor one that is not accurate enough with more.
@@ -52,7 +52,16 @@ def _fewer_channels(share: float) -> Change:
     return change
 
 
-QUANTIZATION: Mapping[str, Change] = {"mixed": lambda recipe_: {"quantize": {"mixed": "auto"}}}
+QUANTIZATION: Mapping[str, Change] = {
+    # What is meant for a calibration after training is no part of QAT.
+    "qat": lambda recipe_: {
+        "quantize": {
+            **{"method": "qat", "mixed": "none", "calibration": "min_max"},
+            **{"float_layers": [], "reestimate_batchnorm": False},
+        }
+    },
+    "mixed": lambda recipe_: {"quantize": {"method": "ptq", "mixed": "auto"}},
+}
 LESS_PRUNING: Mapping[str, Change] = {
     "half_pruning": _less_pruning(0.5),
     "no_pruning": lambda recipe_: {"prune": {"method": "none"}},

@@ -33,8 +33,8 @@ from edgekd.tasks import TASKS
 # Those that write .tflite files, in the order of the chain.
 MODEL_STAGES = ("teacher", "student_alone", "quantize.distilled", "quantize.pruned", "quantize")
 # What the student was on its way, measured so that the report can say what each step brought: the stage that made it,
-# the folder of its Keras model, and the files to write.
-FORMS = {"distilled": ("distill", "model", ("fp32", "int8")), "pruned": ("prune", "cut", ("fp32",))}
+# and the folder of its Keras model.
+FORMS = {"distilled": ("distill", "model"), "pruned": ("prune", "cut")}
 NUM_BENCHMARK_IMAGES = 64
 
 
@@ -210,9 +210,9 @@ class _Builder(StageRunner):
 
         name = f"{r.distill.student} {r.distill.width_multiplier:g} for {images.facts['name']}"
         final: dict[str, Any] = {"seed": r.seed, "description": f"{name}. {r.bundle.intended_use}"}
-        for form in _on_the_way(r):
-            stage, folder, variants = FORMS[form]
-            plain = dataclasses.replace(r.quantize, variants=variants, mixed="none", float_layers=())
+        for form, variants in _on_the_way(r).items():
+            stage, folder = FORMS[form]
+            plain = dataclasses.replace(r.quantize, variants=variants, method="ptq", mixed="none", float_layers=())
             form_of: dict[str, Any] = {"form": form, "folder": folder, "steps": steps[form], **final}
             self.cached(f"quantize.{form}", quantize, images, self.artifacts[stage], config=plain, **form_of)
         mixes = r.quantize.mixed != "none" or r.quantize.float_layers
@@ -248,7 +248,7 @@ class _Builder(StageRunner):
         seen = (source, None) if d.mode in ("live", "mutual") else (None, logits)
         made = self.student_of(dataclasses.replace(d, train_alone=False), images, *seen)
         steps = _steps_of(made)
-        forms: dict[str, list[str]] = {}
+        forms = {"distilled": steps}
         # Where the student once started is told by its weights.
         went_on = dataclasses.replace(d, weights="none")
         preserve = "nothing"
@@ -262,7 +262,7 @@ class _Builder(StageRunner):
             if r.prune.method != "cluster":
                 options["analysis"] = self.sensitivity(images, logits, made, went_on) if r.prune.analysis else None
             made = self.trained("prune", prune, images, logits, made, **options)
-            forms["distilled"], steps = steps, [*steps, step]
+            steps = [*steps, step]
             if r.prune.method == "channel":
                 forms["pruned"], steps = steps, [*steps, "finetuned"]
         if "qat" not in skipped:
@@ -411,10 +411,12 @@ def _run_name(network: str) -> str:
     return f"teacher.{network}" if network else "teacher"
 
 
-def _on_the_way(recipe_: Recipe) -> list[str]:
-    """Forms of the student before the one that is shipped, in their order."""
-    forms = {"none": [], "channel": ["distilled", "pruned"]}
-    return forms.get(recipe_.prune.method, ["distilled"])
+def _on_the_way(recipe_: Recipe) -> dict[str, tuple[str, ...]]:
+    """Forms of the student before the one that is shipped, in their order, and the files of each."""
+    if recipe_.prune.method == "none":
+        return {"distilled": ("fp32",)} if recipe_.quantize.method == "qat" else {}
+    cut = {"pruned": ("fp32",)} if recipe_.prune.method == "channel" else {}
+    return {"distilled": ("fp32", "int8"), **cut}
 
 
 def _alone(config: Distill) -> Distill:

@@ -20,6 +20,7 @@ def test_steps_are_in_the_order_of_the_chain() -> None:
         *("teacher_fp32", "student_alone_fp32", "distilled_fp32", "pruned_fp32", "student_fp32", "student_int8"),
     ]
     assert attribution.chain(["student_int8", "student_fp16"]) == ["student_int8"]
+    assert attribution.chain(["student_mixed", "student_int8", "x"]) == ["student_int8", "student_mixed"]
     assert attribution.chain(["student_int8", "teacher_given"]) == ["teacher_given", "student_int8"]
 
 
@@ -29,6 +30,11 @@ def test_what_is_shipped_is_compared_with_the_unpruned_in_int8_too() -> None:
         ("student_fp32", "pruned_fp32"),
         ("student_int8", "student_fp32"),
         ("student_int8", "distilled_int8"),
+    ]
+    # With layers in float that is the mixed model.
+    assert attribution.pairs([*ALL, "student_mixed"])[-2:] == [
+        ("student_mixed", "student_int8"),
+        ("student_mixed", "distilled_int8"),
     ]
     assert attribution.pairs(["student_int8", "student_fp32"]) == [("student_int8", "student_fp32")]
 
@@ -110,7 +116,13 @@ def test_the_waterfall_by_hand() -> None:
 
 @pytest.mark.parametrize(
     ("steps", "title"),
-    [("distilled", "distilled"), ("distilled finetuned pruned", "pruned"), ("distilled channel_pruned", "fine-tuned")],
+    [
+        ("distilled", "distilled"),
+        ("distilled finetuned pruned", "pruned"),
+        ("distilled channel_pruned", "fine-tuned"),
+        ("distilled clustered qat", "clustered, trained as INT8"),
+        ("distilled qat", "trained as INT8"),
+    ],
 )
 def test_the_float_student_is_called_by_its_last_step(steps: str, title: str) -> None:
     rows = [row("student_fp32", 0.5, 0.5, (2, 1), None, steps), row("student_int8", 0.5, 0.5, (1, 1), None)]

@@ -128,6 +128,34 @@ def test_half_of_the_zeros_is_below_what_it_starts_from() -> None:
     assert half.changes == {"prune.final_sparsity": 0.4, "prune.initial_sparsity": 0.4}
 
 
+def test_half_of_the_zeros_of_a_layer_too_and_none_of_a_pattern() -> None:
+    changes = {"prune.method": "weight", "prune.final_sparsity": 0.8, "prune.layer_sparsities.block_1": 0.5}
+    half = candidate(written(**changes), ["half_pruning"])
+    assert half.recipe.prune.layer_sparsities == {"block_1": 0.25}
+    # Two of four is what the pattern is.
+    of_pattern = written(**{"prune.method": "weight", "prune.pattern": "2:4"})
+    assert ladder.applicable(of_pattern, ladder.LESS_PRUNING) == ["no_pruning"]
+
+
+def test_qat_and_mixed_precision_come_before_less_pruning() -> None:
+    judge = Judge({"as_written": (50, 2), "qat": (50, 1.5), "mixed": (60, 1)})
+    trials = search(written(), judge)
+    assert ids(trials) == ["as_written", "qat", "mixed"]
+    assert trials[1].candidate.changes == {"quantize.method": "qat"}
+    assert trials[2].candidate.changes == {"quantize.mixed": "auto"}
+
+
+def test_qat_and_mixed_precision_take_each_others_place() -> None:
+    """QAT trains every layer as INT8 and learns its ranges, so that it refuses what is said of a calibration."""
+    mixed = written(**{"quantize.mixed": "auto", "quantize.calibration": "mse"})
+    made = candidate(mixed, ["qat"])
+    assert made.changes == {"quantize.method": "qat", "quantize.mixed": "none", "quantize.calibration": "min_max"}
+    assert made.recipe.quantize.method == "qat"
+    trained = candidate(written(**{"quantize.method": "qat"}), ["mixed"])
+    assert (trained.recipe.quantize.method, trained.recipe.quantize.mixed) == ("ptq", "auto")
+    assert ladder.applicable(mixed, ladder.QUANTIZATION) == ["qat"]
+
+
 def test_rungs_that_change_nothing_are_left_out() -> None:
     assert ladder.applicable(written(**{"prune.method": "none"}), ladder.LESS_PRUNING) == []
     assert ladder.applicable(written(), ladder.LESS_PRUNING) == ["half_pruning", "no_pruning"]

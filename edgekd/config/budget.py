@@ -18,8 +18,8 @@ class Budget:
     )
     max_accuracy_drop_pp: float | None = option(
         None,
-        "largest fall of accuracy from the distilled student in fp32, before pruning, to the shipped model: what "
-        "compression costs as a whole, in percentage points",
+        "largest fall of accuracy from the distilled student in fp32, before pruning and QAT, to the shipped model: "
+        "what compression costs as a whole, in percentage points",
         minimum=0,
         maximum=100,
     )

@@ -275,7 +275,7 @@ def _not_measured(ids: Sequence[str], teacher: Mapping[str, Any] | None = None) 
 def _why_not_shipped(id: str) -> str:
     return {
         "student_alone_fp32": "the student without the teacher, for comparison",
-        "distilled_fp32": "the student before pruning, for comparison",
+        "distilled_fp32": "the student before pruning or QAT, for comparison",
         pruning_report.UNPRUNED: "the student before pruning, for comparison",
         "pruned_fp32": "the student right after channels were removed, for comparison",
         "student_fp32": "the float form, for comparison",
