@@ -249,8 +249,8 @@ class _Builder(StageRunner):
         made = self.student_of(dataclasses.replace(d, train_alone=False), images, *seen)
         steps = _steps_of(made)
         forms = {"distilled": steps}
-        # Where the student once started is told by its weights.
-        went_on = dataclasses.replace(d, weights="none")
+        # Where the student once started is told by its weights; whether another was trained alone does not matter.
+        went_on = dataclasses.replace(d, weights="none", train_alone=False)
         preserve = "nothing"
         if "prune" not in skipped:
             prune, step, preserve = {

@@ -70,7 +70,13 @@ def int8_kernels(tmp_path: Path, tiny_data: Artifact) -> Callable[[Artifact], di
         folder = tmp_path / "quantized"
         folder.mkdir()
         made = quantize(
-            tiny_data, pruned, Quantize(("int8",)), folder, seed=0, steps=["distilled", "pruned"], description="d"
+            tiny_data,
+            pruned,
+            Quantize(variants=("int8",)),
+            folder,
+            seed=0,
+            steps=["distilled", "pruned"],
+            description="d",
         )
         (entry,) = made.facts["models"]
         view = tflite.open_view(made.path / entry["file"])
