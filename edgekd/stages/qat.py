@@ -44,7 +44,8 @@ def qat(
         logits: the teacher's, stored for the views of the distillation; None where its whole weight is on the labels.
         student: to be trained on.
         config: how long and how fast.
-        out_dir: where ``model/`` (Keras) goes: the plain student, with the weights of the best epoch in floating point.
+        out_dir: where ``model/`` (Keras) goes: the plain student in floating point, with the weights of the best epoch
+            or of the start.
         preserve: what pruning made of the kernels and is to stay: of ``kernels.PRESERVED``.
         distillation: losses and views; see :func:`edgekd.objectives.while_pruning`.
         seed: of order and views.
@@ -65,7 +66,9 @@ def qat(
     val = {"float": evaluate(make_predict(model), dataset.val), "ptq": _val_of_int8(model, None, dataset)}
     # What cannot be converted with ranges is found out before the training, not after it.
     tflite.convert(tflite.freeze(model, fake_quant.read_ranges(wrapped)), "int8", head=dataset.task.head)
-    history = lesson.give(wrapped, config, "student, quantization-aware", hooks=_hooks(wrapped, preserve))
+    # The start is a candidate too: a training that diverges leaves what calibration gave.
+    title, hooks = "student, quantization-aware", _hooks(wrapped, preserve)
+    history = lesson.give(wrapped, config, title, hooks=hooks, keep_initial=True)
     fake_quant.unwrap(wrapped, model)
     trained = fake_quant.read_ranges(wrapped)
     val["qat"] = _val_of_int8(model, trained, dataset)
