@@ -279,6 +279,18 @@ def test_dist_against_numpy() -> None:
     assert found == pytest.approx(16 * (2 * inter + 3 * intra), rel=1e-9)
 
 
+def test_dist_of_a_row_without_variation_is_1_and_pulls_nowhere() -> None:
+    """The second row has equal logits, as rounded answers often do: r counts 0, so 1 - r is 1, and no gradient."""
+    teacher = tf.constant([[2.0, 0.0], [0.0, 2.0]], tf.float32)
+    student = tf.Variable([[1.0, 0.0], [0.5, 0.5]], dtype=tf.float32)
+    with tf.GradientTape() as tape:
+        loss = losses.dist(teacher, student, 1.0, 1.0, 0.0)
+    assert float(loss) == pytest.approx((0 + 1) / 2, abs=1e-6)
+    gradient = tape.gradient(loss, student).numpy()
+    assert np.abs(gradient[1]).max() == 0.0
+    assert np.abs(gradient[0]).max() < 1e-5
+
+
 def test_objective_is_the_weighted_sum() -> None:
     config = Distill(loss={"kd": 1.0, "dist": 0.25}, temperature=3.0, hard_loss_weight=0.3)
     found = float(losses.objective(config).function(see(config)))

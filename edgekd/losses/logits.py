@@ -144,7 +144,9 @@ def dist(
     """``T**2`` times the distance of Pearson's correlation, over classes and over the batch (Huang et al. 2022, eq. 9).
 
     ``1 - r(p(s / T), p(t / T))``, of each sample's row (inter-class) and of each class's column (intra-class): the
-    student keeps the ranking and not the numbers. With two classes the correlation of a row is 1 or -1.
+    student keeps the ranking and not the numbers. With two classes the correlation of a row is 1 or -1. A row or column
+    without variation correlates with nothing: it counts 0 and has no gradient, which would be without a bound there.
+    Networks with rounded answers have such rows, and end in numbers beyond any range with it.
     """
     teacher = tf.nn.softmax(_constant(teacher_logits, student_logits) / temperature)
     student = tf.nn.softmax(student_logits / temperature)
@@ -181,4 +183,6 @@ def _correlation(a: Tensor, b: Tensor, axis: int) -> Tensor:
     b = b - tf.reduce_mean(b, axis=axis, keepdims=True)
     covariance = tf.reduce_sum(a * b, axis=axis)
     power = tf.reduce_sum(a * a, axis=axis) * tf.reduce_sum(b * b, axis=axis)
-    return covariance * tf.math.rsqrt(power + _EPSILON**2)
+    varies = power > 0
+    # Two choices, as a gradient of infinity times the 0 of the one not taken would be no number.
+    return tf.where(varies, covariance * tf.math.rsqrt(tf.where(varies, power, 1.0) + _EPSILON**2), 0.0)
