@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgekd import _keras, sparsity_choice, tflite
+from edgekd import _keras, lesson, sparsity_choice, tflite
 from edgekd import zeros as zeros_of
 from edgekd.artifact import Artifact
 from edgekd.config.distill import Distill
@@ -152,11 +152,11 @@ def test_sparsity_after_the_first_of_ten_steps(
 
 
 def test_with_a_constant_schedule_every_epoch_may_be_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import edgekd.stages.prune_weights as stage
-
     kept: list[int] = []
-    fit = stage.fit
-    monkeypatch.setattr(stage, "fit", lambda *args, **more: kept.append(more["first_epoch_kept"]) or fit(*args, **more))
+    fit = lesson.fit
+    monkeypatch.setattr(
+        lesson, "fit", lambda *args, **more: kept.append(more["first_epoch_kept"]) or fit(*args, **more)
+    )
     made = run(schedule="constant")
     assert kept == [0]
     assert made.facts["layers"]["stem"]["measured"] == 0.75

@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from edgekd import _keras, channel_choice, channels, curves, objectives
+from edgekd import _keras, channel_choice, channels, curves
 from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.config.distill import Distill
 from edgekd.config.prune import Prune
 from edgekd.curves import Curve
-from edgekd.data import Dataset, Split
+from edgekd.data import Split
 from edgekd.errors import RecipeError
-from edgekd.logits_store import LogitsStore
+from edgekd.lesson import Lesson
 from edgekd.progress import Progress
-from edgekd.step import Batch, Learner, Objective
+from edgekd.step import Batch, Objective
 from edgekd.tasks import Task
-from edgekd.training import evaluate, fit, make_predict
+from edgekd.training import evaluate, make_predict
 
 logger = logging.getLogger("edgekd")
 
@@ -66,12 +66,11 @@ def prune_channels(
         ModelError, RecipeError: as :func:`check`.
         TrainingError: the loss is not a number.
     """
-    dataset = Dataset.open(data)
+    lesson = Lesson.of(data, logits, distillation, seed=seed, work=work, progress=progress)
+    dataset = lesson.dataset
     _keras.reset(seed)
     model = _keras.load_model(student.path / "model")
     check(model, config)
-    objective = objectives.while_pruning(distillation, dataset.task.head)
-    soft_targets = None if logits is None else LogitsStore.open(logits.path)
     size, sizes = _size(model), _channels(model, config)
     before = evaluate(make_predict(model), dataset.val)
     rounds: list[dict[str, Any]] = []
@@ -80,24 +79,16 @@ def prune_channels(
     for index, (budget, epochs) in enumerate(zip(budgets(config), shares, strict=True)):
         place = work / f"round{index}"
         batches = channel_choice.training_batches(
-            dataset, config.training, distillation.views, soft_targets, seed, index
+            dataset, config.training, lesson.views, lesson.soft_targets, seed, index
         )
         measure = functools.partial(_curves, analysis, dataset.val, config.channel_multiple, index)
-        model = _smaller(model, config, budget * size["macs"], objective, batches, measure, place)
+        model = _smaller(model, config, budget * size["macs"], lesson.objective, batches, measure, place)
         cut = evaluate(make_predict(model), dataset.val)
         _keras.save_model(model, out_dir / CUT_FOLDER)
         part = f", round {index + 1} of {config.rounds}" if config.rounds > 1 else ""
-        epochs_seen = fit(
-            Learner.alone(model, objective),
-            dataset,
-            training=dataclasses.replace(config.training, epochs=epochs),
-            views=distillation.views,
-            seed=seed,
-            work=place,
-            progress=progress,
-            title=f"student, healing after channel pruning{part}",
-            soft_targets=soft_targets,
-        )
+        training = dataclasses.replace(config.training, epochs=epochs)
+        title = f"student, healing after channel pruning{part}"
+        epochs_seen = dataclasses.replace(lesson, work=place).give(model, training, title)
         history += [{"round": index, **epoch} for epoch in epochs_seen]
         healed = evaluate(make_predict(model), dataset.val)
         rounds.append({**_size(model), "epochs": epochs, "val_after_surgery": cut, "val": healed})

@@ -8,16 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from edgekd import _keras, curves, objectives, sparsity_choice, zeros
+from edgekd import _keras, curves, sparsity_choice, zeros
 from edgekd.artifact import Artifact
 from edgekd.config.distill import Distill
 from edgekd.config.prune import Prune
-from edgekd.data import Dataset
 from edgekd.errors import TrainingError
-from edgekd.logits_store import LogitsStore
+from edgekd.lesson import Lesson
 from edgekd.progress import Progress
-from edgekd.step import Learner
-from edgekd.training import Hooks, evaluate, fit, make_predict
+from edgekd.training import Hooks, evaluate, make_predict
 
 TOLERANCE = 0.01
 
@@ -58,7 +56,8 @@ def prune_weights(
         RecipeError: as :func:`check`.
         TrainingError: the loss is not a number, or the sparsity reached is not the one asked for.
     """
-    dataset = Dataset.open(data)
+    lesson = Lesson.of(data, logits, distillation, seed=seed, work=work, progress=progress)
+    dataset = lesson.dataset
     _keras.reset(seed)
     steps_per_epoch = max(1, len(dataset.train.labels) // config.training.batch_size)
     end_step = max(1, round(config.end_fraction * config.training.epochs * steps_per_epoch))
@@ -67,16 +66,10 @@ def prune_weights(
     sparsities = sparsity_choice.layer_sparsities(unpruned, config, found)
     model = zeros.wrap(unpruned, sparsities, config, end_step)
     gradual = config.schedule == "polynomial" and config.pattern == "unstructured"
-    history = fit(
-        Learner.alone(model, objectives.while_pruning(distillation, dataset.task.head)),
-        dataset,
-        training=config.training,
-        views=distillation.views,
-        seed=seed,
-        work=work,
-        progress=progress,
-        title="student, pruning",
-        soft_targets=None if logits is None else LogitsStore.open(logits.path),
+    history = lesson.give(
+        model,
+        config.training,
+        "student, pruning",
         hooks=_pruning_hooks(model),
         first_epoch_kept=-(-end_step // steps_per_epoch) if gradual else 0,
     )
