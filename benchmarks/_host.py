@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import sys
 from pathlib import Path
@@ -27,6 +28,26 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     made.add_argument("--out", type=Path, help="write the JSON to this file too")
     return made
+
+
+def add_chain_options(made: argparse.ArgumentParser) -> None:
+    """Options of the benchmarks that train whole chains: how they run, and the words that a result has to carry."""
+    made.add_argument("--jobs", type=int, default=1, help="chains trained at a time; default: 1")
+    made.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of all recipes")
+    made.add_argument("--cache-dir", type=Path, default=None, help="store of finished stages")
+    made.add_argument("--settings-chosen", required=True, help="how each setting was chosen, in words")
+    made.add_argument("--test-looked-at", required=True, help="how often test was looked at before, in words")
+
+
+def words(asked: argparse.Namespace) -> dict[str, str]:
+    """What was said of the settings and of test, for the result."""
+    return {"settings_chosen": asked.settings_chosen, "test_looked_at": asked.test_looked_at}
+
+
+def show_progress() -> None:
+    """Send edgekd's log lines to stderr."""
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("edgekd").setLevel(logging.INFO)
 
 
 def report(figures: dict[str, Any], out: Path | None = None) -> None:

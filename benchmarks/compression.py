@@ -14,7 +14,6 @@ by image where two files meet. Settings come from the recipe and from VARIANTS; 
 from __future__ import annotations
 
 import argparse
-import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from typing import Any
 import _host
 import numpy as np
 
-from edgekd import api, pipeline, statistics, tflite
+from edgekd import api, builder, pipeline, statistics, tflite
 from edgekd._litert import predict_probs
 from edgekd.artifact import Artifact, sha256_file
 from edgekd.cache import Cache, default_root
@@ -76,7 +75,7 @@ def files_of(artifacts: Mapping[str, Artifact]) -> dict[str, File]:
                 {name: entry[name] for name in SIZES},
                 {split: scores[f"{entry['id']}__{split}"] for split in ("val", "test")},
             )
-            for name in pipeline.MODEL_STAGES
+            for name in builder.MODEL_STAGES
             if (artifact := artifacts.get(name)) is not None
             for entry in artifact.facts["models"]
         }
@@ -144,7 +143,7 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
     labels = {"val": np.asarray(dataset.val.labels), "test": np.asarray(dataset.test.labels)}
     teacher = reference_of(asked.reference, dataset)
     files = {key: files_of(found(chain)) for key, chain in chains.items()}
-    images = dataset.test.images[: pipeline.NUM_BENCHMARK_IMAGES]
+    images = dataset.test.images[: builder.NUM_BENCHMARK_IMAGES]
 
     by_seed = []
     for seed in seeds:
@@ -216,21 +215,15 @@ def options() -> argparse.Namespace:
     parser.add_argument("--reference", type=Path, required=True, help="a .tflite that takes the same pixels")
     parser.add_argument("--reference-name", default="resnet50", help="what it is; default: resnet50")
     parser.add_argument("--seeds", default=SEEDS, help=f"default: {SEEDS}")
-    parser.add_argument("--jobs", type=int, default=1, help="chains run at a time; default: 1")
     parser.add_argument("--processes", type=int, default=10, help="fresh processes per model; default: 10")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of all recipes")
-    parser.add_argument("--cache-dir", type=Path, default=None, help="store of finished stages")
-    parser.add_argument("--settings-chosen", required=True, help="how each setting was chosen, in words")
-    parser.add_argument("--test-looked-at", required=True, help="how often test was looked at before, in words")
+    _host.add_chain_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     asked = options()
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("edgekd").setLevel(logging.INFO)
-    words = {"settings_chosen": asked.settings_chosen, "test_looked_at": asked.test_looked_at}
-    _host.report({**run(asked), **words}, asked.out)
+    _host.show_progress()
+    _host.report({**run(asked), **_host.words(asked)}, asked.out)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -94,19 +93,14 @@ def options() -> argparse.Namespace:
     parser.add_argument("--methods", default=METHODS, help=f"default: {METHODS}")
     parser.add_argument("--seeds", default=SEEDS, help=f"default: {SEEDS}")
     parser.add_argument("--choose-by", default="auc", help="figure on val that chooses the method; default: auc")
-    parser.add_argument("--jobs", type=int, default=1, help="cells trained at a time; default: 1")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of all recipes")
     parser.add_argument("--work", type=Path, default=Path("edgekd-out/distill_quality"), help="the ablations' folders")
-    parser.add_argument("--cache-dir", type=Path, default=None, help="store of finished stages")
-    parser.add_argument("--settings-chosen", required=True, help="how each setting was chosen, in words")
-    parser.add_argument("--test-looked-at", required=True, help="how often test was looked at before, in words")
+    _host.add_chain_options(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     asked = options()
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("edgekd").setLevel(logging.INFO)
+    _host.show_progress()
     found = {}
     for name, recipe, data in asked.dataset:
         folder = asked.work / name
@@ -126,8 +120,7 @@ def main() -> None:
         found[name] = {"wall_seconds": round(sum(calls)), "num_calls": len(calls), **compact(document)}
     figures = {
         "benchmark": "distill_quality",
-        "settings_chosen": asked.settings_chosen,
-        "test_looked_at": asked.test_looked_at,
+        **_host.words(asked),
         "datasets": found,
     }
     _host.report(figures, asked.out)

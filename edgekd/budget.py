@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekd import limits, metrics, pipeline
+from edgekd import builder, limits, metrics, pipeline
 from edgekd._litert import predict_probs
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
@@ -88,7 +88,7 @@ def judged(candidate: Candidate, made: Mapping[str, Artifact], progress: Progres
     from edgekd.stages.benchmark import benchmark
 
     dataset, recipe = Dataset.open(made["data"]), candidate.recipe
-    stages = [made[name] for name in pipeline.MODEL_STAGES if name in made]
+    stages = [made[name] for name in builder.MODEL_STAGES if name in made]
     entries = {entry["id"]: (stage.path / entry["file"], entry) for stage in stages for entry in stage.facts["models"]}
 
     def on_val(id: str) -> dict[str, Any]:
@@ -99,7 +99,7 @@ def judged(candidate: Candidate, made: Mapping[str, Artifact], progress: Progres
     path, entry = entries[shipped]
     after = on_val(shipped)
     before = next((on_val(id) for id in (DISTILLED, FLOAT) if id in entries), None)
-    pictures = dataset.val.images[: pipeline.NUM_BENCHMARK_IMAGES]
+    pictures = dataset.val.images[: builder.NUM_BENCHMARK_IMAGES]
     with tempfile.TemporaryDirectory() as folder:
         timed = benchmark(
             {shipped: path}, pictures, recipe.benchmark, Path(folder), seed=recipe.seed, progress=progress

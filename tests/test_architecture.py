@@ -79,6 +79,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (4.0, ("cache", "runtime", "measure")),
     (4.0, ("compress_settings",)),
     (4.1, ("stage_runner", "keys", "preflight", "android", "device_rows")),
+    (4.15, ("builder",)),
     (4.2, ("pipeline", "chains", "compress")),
     (4.3, ("chain_child", "ablate", "sensitivity", "budget")),
     (4.35, ("api",)),

@@ -1,0 +1,299 @@
+"""One pass over the chain, from data to bundle: each stage is looked up in the cache first."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgekd import _keras, attribution, data, ensemble, keys
+from edgekd.artifact import Artifact
+from edgekd.cache import Cache
+from edgekd.config.distill import Distill
+from edgekd.config.teacher import Teacher
+from edgekd.models import kind_of, runtime_of
+from edgekd.preflight import check_fit, skipped_stages
+from edgekd.progress import Progress
+from edgekd.recipe import Recipe
+from edgekd.run_folder import RunFolder
+from edgekd.stage_runner import StageRunner
+
+# Those that write .tflite files, in the order of the chain.
+MODEL_STAGES = ("teacher", "student_alone", "quantize.distilled", "quantize.pruned", "quantize")
+# What the student was on its way, measured so that the report can say what each step brought: the stage that made it,
+# and the folder of its Keras model.
+FORMS = {"distilled": ("distill", "model"), "pruned": ("prune", "cut")}
+NUM_BENCHMARK_IMAGES = 64
+
+
+class Builder(StageRunner):
+    """One pass over the chain."""
+
+    def __init__(
+        self,
+        resolved: Recipe,
+        fingerprint: str,
+        folder: RunFolder | None,
+        cache: Cache,
+        progress: Progress,
+        until: str | None,
+        dry: bool = False,
+        budget: Mapping[str, Any] | None = None,
+    ):
+        super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until, dry)
+        self.recipe, self.fingerprint, self.budget = resolved, fingerprint, budget
+
+    @property
+    def models(self) -> list[Artifact]:
+        """What the finished stages wrote as .tflite, the teacher first."""
+        return [self.artifacts[name] for name in MODEL_STAGES if name in self.artifacts]
+
+    def chain(self) -> None:
+        """The stages, in the order in which the data passes them."""
+        from edgekd.stages import sensitivity
+        from edgekd.stages.quantize import quantize
+        from edgekd.stages.verify import check_classes, verify
+
+        r = self.recipe
+        _keras.set_determinism(r.num_threads)
+        uncertain = r.prune.method != "none" or r.quantize.float_layers or r.quantize.method == "qat"
+        if r.distill.weights != "none" or keys.plugins(r.distill) or uncertain:
+            check_fit(r)
+
+        source = {"source": self.fingerprint}
+        images = self.cached("data", data.prepare, config=r.data, ingredients=source, shown=True)
+        for table in ("gates", "budget"):
+            check_classes(table, getattr(r, table).min_recall, images.facts["class_names"])
+        if r.prune.analysis:
+            sensitivity.check(r.sensitivity, images, r.data.split_seed)
+
+        student, steps = self.student(images)
+
+        name = f"{r.distill.student} {r.distill.width_multiplier:g} for {images.facts['name']}"
+        final: dict[str, Any] = {"seed": r.seed, "description": f"{name}. {r.bundle.intended_use}"}
+        for form, variants in on_the_way(r).items():
+            stage, folder = FORMS[form]
+            plain = dataclasses.replace(r.quantize, variants=variants, method="ptq", mixed="none", float_layers=())
+            form_of: dict[str, Any] = {"form": form, "folder": folder, "steps": steps[form], **final}
+            self.cached(f"quantize.{form}", quantize, images, self.artifacts[stage], config=plain, **form_of)
+        mixes = r.quantize.mixed != "none" or r.quantize.float_layers
+        final |= {"steps": steps["student"], "max_drop_pp": r.gates.max_accuracy_drop_pp if mixes else None}
+        small = self.cached("quantize", quantize, images, student, config=r.quantize, **final)
+        verified = self.cached("verify", verify, images, self.models, config=r.verify, gates=r.gates)
+
+        measured = self.fresh("benchmark", self.benchmark, images)
+        self.fresh("bundle", self.bundle, images, small, verified)
+        self.fresh("report", self.report, images, verified, measured)
+
+    def student(self, images: Artifact) -> tuple[Artifact, dict[str, list[str]]]:
+        """From the teacher to the trained student, and what was done to it and to each of its forms on the way."""
+        from edgekd.stages.cluster_weights import cluster_weights
+        from edgekd.stages.prune_channels import prune_channels
+        from edgekd.stages.prune_weights import prune_weights
+        from edgekd.stages.qat import qat
+        from edgekd.stages.teacher_logits import teacher_logits
+
+        r, d = self.recipe, self.recipe.distill
+        skipped = skipped_stages(r)
+        source: Artifact | None = None
+        if "teacher" not in skipped:
+            source = self.teacher(images)
+        if "student_alone" not in skipped:
+            alone = self.student_of(_alone(d), images, None, None, stage="student_alone")
+            source = source or alone
+        logits: Artifact | None = None
+        if "teacher_logits" not in skipped:
+            logits = self.trained(
+                "teacher_logits", teacher_logits, images, source, config=d.views, num_views=d.num_views
+            )
+        seen = (source, None) if d.mode in ("live", "mutual") else (None, logits)
+        made = self.student_of(dataclasses.replace(d, train_alone=False), images, *seen)
+        steps = _steps_of(made)
+        forms = {"distilled": steps}
+        # Where the student once started is told by its weights; whether another was trained alone does not matter.
+        went_on = dataclasses.replace(d, weights="none", train_alone=False)
+        preserve = "nothing"
+        if "prune" not in skipped:
+            prune, step, preserve = {
+                "weight": (prune_weights, "pruned", "zeros"),
+                "channel": (prune_channels, "channel_pruned", "nothing"),
+                "cluster": (cluster_weights, "clustered", "values"),
+            }[r.prune.method]
+            options: dict[str, Any] = {"config": r.prune, "distillation": went_on}
+            if r.prune.method != "cluster":
+                options["analysis"] = self.sensitivity(images, logits, made, went_on) if r.prune.analysis else None
+            made = self.trained("prune", prune, images, logits, made, **options)
+            steps = [*steps, step]
+            if r.prune.method == "channel":
+                forms["pruned"], steps = steps, [*steps, "finetuned"]
+        if "qat" not in skipped:
+            inputs, config = (images, logits, made), r.quantize.training
+            made = self.trained("qat", qat, *inputs, config=config, preserve=preserve, distillation=went_on)
+            steps = [*steps, "qat"]
+        return made, {**forms, "student": steps}
+
+    def sensitivity(
+        self, images: Artifact, logits: Artifact | None, student: Artifact, distillation: Distill
+    ) -> Artifact:
+        """What each layer is worth to the student, by the kind of pruning that follows."""
+        from edgekd.stages.sensitivity import channel_sensitivity, weight_sensitivity
+
+        r = self.recipe
+        shared: dict[str, Any] = {
+            "config": r.sensitivity,
+            "protected_layers": r.prune.protected_layers,
+            "subset_seed": r.data.split_seed,
+            "ingredients": {"num_threads": self.num_threads},
+            "shown": True,
+        }
+        if r.prune.analysis == "weights":
+            return self.cached("sensitivity", weight_sensitivity, images, student, **shared)
+        return self.cached(
+            "sensitivity",
+            channel_sensitivity,
+            images,
+            logits,
+            student,
+            multiple=r.prune.channel_multiple,
+            distillation=distillation,
+            training=r.prune.training,
+            seed=self.seed,
+            **shared,
+        )
+
+    def student_of(self, config: Distill, *inputs: Artifact | None, stage: str = "distill") -> Artifact:
+        """Train a student, with or without what a teacher knows."""
+        from edgekd.stages.distill import distill
+
+        ingredients: dict[str, Any] = {"config": keys.by_content(config)}
+        if plugins := keys.plugins(config):
+            ingredients["plugins"] = plugins
+        return self.trained(stage, distill, *inputs, config=config, ingredients=ingredients)
+
+    def teacher(self, images: Artifact) -> Artifact:
+        """One network or file, or the mean of several, each of which is a stage of its own in the cache."""
+        from edgekd.stages.given import mixed
+        from edgekd.stages.teacher import ensemble as mean_of
+
+        networks = ensemble.networks(self.recipe.teacher, self.recipe.seed)
+        # Files first: what is wrong with one shows before hours of training.
+        order = sorted(networks, key=lambda name: not networks[name].is_file)
+        members = {name: self.network(name, networks[name], images) for name in order}
+        if "" in members:
+            return members[""]
+        found = [members[name] for name in networks]
+        join = mixed if any("answers" in member.facts for member in found) else mean_of
+        return self.cached("teacher", join, images, found, config=list(networks))
+
+    def network(self, name: str, config: Teacher, images: Artifact) -> Artifact:
+        """Train one network, or take one file as it is."""
+        from edgekd.stages.given import given
+        from edgekd.stages.teacher import teacher
+
+        key: dict[str, Any] = {"config": keys.teacher_by_content(config)}
+        if config.is_file:
+            key["runtime"] = runtime_of(kind_of(Path(config.model)))
+            return self.cached(run_name(name), given, images, config=config, ingredients=key)
+        return self.trained(run_name(name), teacher, images, config=config, ingredients=key, seed=config.seed)
+
+    def benchmark(self, images: Artifact) -> Artifact:
+        """Time every model on real images of the test split."""
+        from edgekd.stages.benchmark import benchmark
+
+        paths = {entry["id"]: model.path / entry["file"] for model in self.models for entry in model.facts["models"]}
+        pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
+        with tempfile.TemporaryDirectory() as folder:
+            return benchmark(
+                paths,
+                pictures,
+                self.recipe.benchmark,
+                Path(folder),
+                pairs=attribution.pairs(paths),
+                seed=self.recipe.seed,
+                progress=self.progress,
+            )
+
+    def bundle(self, images: Artifact, small: Artifact, verified: Artifact) -> None:
+        """Lay out the drop-in asset."""
+        from edgekd.stages.bundle import bundle
+
+        assert self.folder is not None
+        out_dir = self.folder.staging / "bundle"
+        out_dir.mkdir()
+        bundle(
+            small,
+            images,
+            verified,
+            self.recipe.bundle,
+            out_dir,
+            recipe_name=self.recipe.name,
+            teacher=keys.teacher_by_content(self.recipe.teacher),
+            student=keys.by_content(self.recipe.distill),
+            seed=self.recipe.seed,
+        )
+
+    def report(self, images: Artifact, verified: Artifact, measured: Artifact) -> None:
+        """Write the report."""
+        from edgekd.stages.report import report
+
+        assert self.folder is not None
+        report(
+            recipe=self.recipe,
+            data=images,
+            models=self.models,
+            verification=verified,
+            benchmark=measured,
+            pruned=self.artifacts.get("prune"),
+            sensitivity=self.artifacts.get("sensitivity"),
+            aware=self.artifacts.get("qat"),
+            budget=self.budget,
+            stages=[asdict(record) for record in self.records],
+            out_dir=self.folder.staging,
+        )
+
+    def stage_models(self) -> None:
+        """Copy the .tflite files of every finished stage."""
+        assert self.folder is not None
+        target = self.folder.staging / "models"
+        target.mkdir()
+        for model in self.models:
+            for entry in model.facts["models"]:
+                shutil.copyfile(model.path / entry["file"], target / f"{entry['id']}.tflite")
+
+
+def _steps_of(distilled: Artifact) -> list[str]:
+    """What was done to the student that distillation left."""
+    finetuning = distilled.facts["finetuning"]
+    return ["distilled", "finetuned"] if finetuning and finetuning["kept"] else ["distilled"]
+
+
+def run_name(network: str) -> str:
+    """The stage that trains one network of the teacher."""
+    return f"teacher.{network}" if network else "teacher"
+
+
+def on_the_way(recipe_: Recipe) -> dict[str, tuple[str, ...]]:
+    """Forms of the student before the one that is shipped, in their order, and the files of each."""
+    if recipe_.prune.method == "none":
+        return {"distilled": ("fp32",)} if recipe_.quantize.method == "qat" else {}
+    cut = {"pruned": ("fp32",)} if recipe_.prune.method == "channel" else {}
+    return {"distilled": ("fp32", "int8"), **cut}
+
+
+def _alone(config: Distill) -> Distill:
+    """The student without the teacher, for as many epochs: what distillation has to be better than."""
+    return dataclasses.replace(
+        config,
+        mode="stored",
+        loss={},
+        temperature=1.0,
+        temperature_end=None,
+        hard_loss_weight=1.0,
+        hard_loss_weight_end=None,
+        num_views=1,
+        train_alone=False,
+    )
