@@ -37,8 +37,14 @@ from edgekd.stages.benchmark import benchmark
 BASELINE = "unpruned"
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
     BASELINE: {"prune.method": "none", "distill.train_alone": True},
+    "qat": {"prune.method": "none", "distill.train_alone": False, "quantize.method": "qat"},
     "channel": {"prune.method": "channel", "prune.keep_macs": 0.5, "distill.train_alone": False},
-    "weight": {"prune.method": "weight", "prune.final_sparsity": 0.85, "distill.train_alone": False},
+    "weight": {
+        "prune.method": "weight",
+        "prune.final_sparsity": 0.85,
+        "prune.training.learning_rate": 0.03,
+        "distill.train_alone": False,
+    },
 }
 """What each variant changes in the recipe; the rest is the same for all."""
 
