@@ -23,7 +23,7 @@ from typing import Any
 import _host
 import numpy as np
 
-from edgekd import api, builder, pipeline, statistics, tflite
+from edgekd import api, builder, metrics, pipeline, statistics, tflite
 from edgekd._litert import predict_probs
 from edgekd.artifact import Artifact, sha256_file
 from edgekd.cache import Cache, default_root
@@ -110,11 +110,16 @@ def ended(interval: statistics.Interval, scale: float = 1.0) -> dict[str, Any]:
 
 
 def over_seeds(first: Sequence[File], second: Sequence[File], labels: Mapping[str, Any]) -> dict[str, Any]:
-    """Accuracy of the first minus that of the second, in points: paired by seed, with Student's t."""
+    """Top-1 and AUC of each seed, and top-1 of the first minus that of the second, in points: paired, Student's t."""
     found: dict[str, dict[str, Any]] = {}
     for split in ("val", "test"):
         tops = [[float(file.right(labels, split).mean()) for file in files] for files in (first, second)]
-        found[split] = {"top1": [[round(value, 4) for value in row] for row in tops]}
+        found[split] = {
+            "top1": [[round(value, 4) for value in row] for row in tops],
+            "auc": [
+                [round(metrics.auc(file.probs[split], labels[split]), 4) for file in files] for files in (first, second)
+            ],
+        }
         found[split]["difference_pp"] = ended(statistics.mean_difference(*tops), 100)
     return found
 
