@@ -1,24 +1,17 @@
 """One chain in a process of its own: ``python -m edgekd.chain_child``, which :mod:`edgekd.chains` starts.
 
-It reads a request on stdin, logs to stderr, and prints one JSON line. When stdin closes it ends.
+It talks as :mod:`edgekd.child` says.
 """
 
 from __future__ import annotations
 
-import _thread
-import json
-import logging
-import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgekd.errors import EdgekdError
+from edgekd.child import answer_one
 from edgekd.progress import LineProgress, Task
 
 
@@ -75,33 +68,5 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": progress.seconds}
 
 
-def main() -> None:
-    """Answer the request on stdin."""
-    # An interrupt from the terminal reaches parent and child at once; the parent is the one who ends the child.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    request = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    logger = logging.getLogger("edgekd")
-    logger.handlers[:] = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.INFO)
-    code = 0
-    try:
-        with redirect_stdout(sys.stderr):
-            answer = run(request)
-    except EdgekdError as error:
-        answer, code = {"error": str(error)}, error.exit_code
-    print(json.dumps(answer))
-    sys.exit(code)
-
-
-def _end_with_stdin() -> None:
-    os.read(sys.stdin.fileno(), 1)  # past Python's buffer, whose lock would be held when the process exits
-    _thread.interrupt_main(signal.SIGTERM)
-
-
 if __name__ == "__main__":
-    main()
+    answer_one(run)
