@@ -11,6 +11,7 @@
     |-- ConversionError             1      the converter did not give what was asked for
     |-- TrainingError               1      a loss that is not a number, a collapse
     |-- BenchmarkError              1      a measuring process died or answered nonsense
+    |-- SearchError                 1      no trial of a search can be run, or none gave a model
     `-- MissingRequirementError     3      the environment lacks a package, a tool or a kernel
 
 A message names the thing, says what is allowed and what to do next, in one line.
@@ -63,6 +64,10 @@ class TrainingError(EdgekdError):
 
 class BenchmarkError(EdgekdError):
     """A measurement failed."""
+
+
+class SearchError(EdgekdError):
+    """A search cannot go on, or found nothing."""
 
 
 class MissingRequirementError(EdgekdError):

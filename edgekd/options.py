@@ -113,6 +113,8 @@ def _read_value(key: str, value: Any, kind: Any, rules: Mapping[str, Any]) -> An
             alone = "a name, or " if rules.get("name_alone") else ""
             raise RecipeError(f"{key} = {value!r}: {alone}{wanted} is wanted")
         return {str(name): _read_value(f'{key}."{name}"', part, element, rules) for name, part in value.items()}
+    if kind is Any:
+        return value
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:

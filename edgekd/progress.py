@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from edgekd.units import format_seconds
@@ -22,6 +22,9 @@ class Task:
 
     def skip(self, count: int) -> None:
         """Count ``count`` units that an earlier run had done; they are no part of the rate."""
+
+    def end_epoch(self, record: Mapping[str, float]) -> None:
+        """Look at an epoch that has ended: its figures, as they stand in the history of the training."""
 
 
 class Progress:

@@ -22,6 +22,7 @@ from edgekd.config.data import Data
 from edgekd.config.distill import Distill
 from edgekd.config.prune import Prune, check_prune
 from edgekd.config.quantize import Quantize, check_quantize
+from edgekd.config.search import Search, check_search
 from edgekd.config.sensitivity import Sensitivity
 from edgekd.config.teacher import Teacher, is_teacher_file
 from edgekd.config.training import Training
@@ -50,6 +51,7 @@ class Recipe:
     budget: Budget = field(default_factory=Budget)
     benchmark: Benchmark = field(default_factory=Benchmark)
     bundle: Bundle = field(default_factory=Bundle)
+    search: Search = field(default_factory=Search)
 
 
 def builtin_names() -> list[str]:
@@ -246,6 +248,7 @@ def _check_across(recipe: Recipe) -> None:
     if len(set(recipe.quantize.variants)) < len(recipe.quantize.variants):
         raise RecipeError(f"quantize.variants = {list(recipe.quantize.variants)}: each at most once")
     check_quantize(recipe.quantize)
+    check_search(recipe.search)
     if recipe.quantize.float_layers and recipe.quantize.mixed != "none":
         raise RecipeError(
             f'quantize.mixed = "{recipe.quantize.mixed}" chooses the layers that quantize.float_layers names; '

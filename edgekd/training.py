@@ -154,6 +154,8 @@ def fit(
             if epoch_ends or time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
                 _save(checkpoint, learner, optimizer, state)
                 last_saved = time.monotonic()
+            if epoch_ends:  # after the checkpoint: who looks on may end the training here
+                task.end_epoch(state.history[-1])
     if state.best_weights:
         model.set_weights(state.best_weights)
     return state.history

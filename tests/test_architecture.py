@@ -18,12 +18,12 @@ ROOT = Path(edgekd.__file__).resolve().parent
 # A module imports from the rows above its own. Rows of one number make up one level of the design.
 LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.0, ("errors", "units", "quiet", "host")),
-    (0.1, ("registry", "options", "progress")),
+    (0.1, ("registry", "options", "progress", "child", "children")),
     (0.2, ("tasks",)),
     (1.0, ("artifact", "preprocessing", "target", "_keras", "_litert")),
     (1.0, ("config", "config.training", "config.data", "config.verify", "config.benchmark")),
     (1.0, ("config.sensitivity",)),
-    (1.0, ("config.budget",)),
+    (1.0, ("config.budget", "config.search")),
     (1.0, ("config.bundle",)),
     (1.1, ("config.teacher", "config.distill", "config.prune", "config.quantize")),
     (1.0, ("report_format",)),
@@ -82,6 +82,11 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (4.15, ("builder",)),
     (4.2, ("pipeline", "chains", "compress")),
     (4.3, ("chain_child", "ablate", "sensitivity", "budget")),
+    (4.4, ("search.space",)),
+    (4.45, ("search.study",)),
+    (4.5, ("search.trial", "search.result")),
+    (4.6, ("search.child", "search.plot", "search.workers")),
+    (4.7, ("search",)),
     (4.35, ("api",)),
     (4.1, ("model_child", "inspect.tables", "inspect.mediapipe", "inspect.anatomy")),
     (4.2, ("inspect.forecast",)),
@@ -96,7 +101,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (5.0, ("cli.output",)),
     (5.1, ("cli.build", "cli.ablate", "cli.benchmark", "cli.bundle", "cli.report", "cli.compress")),
     (5.1, ("cli.sensitivity",)),
-    (5.1, ("cli.inspect", "cli.verify")),
+    (5.1, ("cli.inspect", "cli.verify", "cli.search")),
     (5.1, ("cli.layer_errors",)),
     (5.2, ("cli",)),
     (5.3, ("__main__",)),
@@ -106,7 +111,7 @@ LEVEL_OF = {name: level for level, names in LEVELS for name in names}
 # The one module, or package, that imports each of these.
 DOORS = {
     **{"tf_keras": "_keras", "tensorflow_model_optimization": "_keras", "ai_edge_litert": "_litert"},
-    **{"click": "cli", "tf2onnx": "onnx_export", "onnxruntime": "model_process"},
+    **{"click": "cli", "tf2onnx": "onnx_export", "onnxruntime": "model_process", "optuna": "search"},
 }
 
 WITHOUT_TENSORFLOW = ("runtime", "measure", "model_child", "preprocessing", "manifest", "tasks", "_litert")
@@ -270,7 +275,7 @@ def test_only_child_processes_print() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     }
-    assert printers == {"measure", "chain_child", "model_child"}
+    assert printers == {"measure", "child", "model_child"}
 
 
 def test_one_logger() -> None:

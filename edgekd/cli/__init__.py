@@ -14,6 +14,7 @@ from edgekd.cli.compress import compress
 from edgekd.cli.inspect import inspect
 from edgekd.cli.layer_errors import layer_errors
 from edgekd.cli.report import report
+from edgekd.cli.search import search
 from edgekd.cli.sensitivity import sensitivity
 from edgekd.cli.verify import verify
 from edgekd.errors import EdgekdError
@@ -64,5 +65,17 @@ def main() -> None:
     """
 
 
-for _command in (build, ablate, sensitivity, compress, benchmark, bundle, layer_errors, report, inspect, verify):
+for _command in (
+    build,
+    ablate,
+    sensitivity,
+    compress,
+    search,
+    benchmark,
+    bundle,
+    layer_errors,
+    report,
+    inspect,
+    verify,
+):
     main.add_command(_command)

@@ -216,7 +216,9 @@ def check(view: View, variant: str) -> None:
     kind = cost.dtype(view)
     expected = "int8" if variant in INTEGER_VARIANTS else variant
     if kind != expected:
-        raise ConversionError(f"{variant} was asked for and the converter gave {kind}")
+        raise ConversionError(
+            f"{variant} was asked for and the converter gave {kind}; leave {variant} out of quantize.variants"
+        )
     input_type = _INPUT_TYPES.get(variant, "float32")
     output_type = "int8" if variant == "int8_io" else "float32"
     got = (view.inputs[0].dtype, view.outputs[0].dtype)

@@ -1,0 +1,145 @@
+"""The space of a search as data: recipe keys, what each may be, and the recipe that a draw makes."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from edgekd import preflight, recipe
+from edgekd.config.search import Dimension
+from edgekd.errors import RecipeError, UserError, did_you_mean
+from edgekd.options import field_types, to_table
+from edgekd.recipe import Recipe
+
+# What a search decides itself, or what would make its trials another task.
+FIXED_TABLES = ("search", "data", "name", "verify", "gates", "budget", "benchmark", "bundle")
+
+
+def check(recipe_: Recipe) -> None:
+    """Raise RecipeError unless every dimension names a key and each of its ends is allowed there by itself."""
+    if not recipe_.search.space:
+        raise RecipeError(
+            'search.space is empty: name what may vary, for example [search.space."distill.width_multiplier"] with '
+            "low = 0.1, high = 0.5, step = 0.05"
+        )
+    for key, dimension in recipe_.search.space.items():
+        where = f'search.space."{key}"'
+        table = key.partition(".")[0]
+        if table in FIXED_TABLES and key != "data.image_size":
+            raise RecipeError(f"{where}: {table} is the same for all trials, or they could not be compared")
+        kind = kind_of(key)
+        for value in dimension.choices or ends(dimension, kind):
+            try:
+                preflight.check_names(changed(recipe_, {key: value}))
+            except UserError as error:
+                raise RecipeError(f"{where}: {error}") from None
+
+
+def kind_of(key: str) -> Any:
+    """The type of a recipe key; a position in a list is its last part (``distill.blocks.depths.0``).
+
+    Raises:
+        RecipeError: no such key.
+    """
+    kind: Any = Recipe
+    for part in key.split("."):
+        origin = typing.get_origin(kind)
+        if origin is types.UnionType:
+            kind = next(item for item in typing.get_args(kind) if item is not types.NoneType)
+            origin = typing.get_origin(kind)
+        if dataclasses.is_dataclass(kind):
+            known = field_types(cast(Any, kind))
+            if part not in known:
+                raise RecipeError(f'search.space."{key}": unknown key "{part}"{did_you_mean(part, known)}')
+            kind = known[part]
+        elif origin is tuple and part.isdigit():
+            kind = typing.get_args(kind)[0]
+        elif origin is not None and origin is not tuple and issubclass(origin, Mapping):
+            kind = typing.get_args(kind)[1]
+        else:
+            raise RecipeError(f'search.space."{key}": nothing can stand at "{part}"')
+    return kind
+
+
+def ends(dimension: Dimension, kind: Any) -> tuple[float, float]:
+    """The two ends of a range, in the type of its key."""
+    assert dimension.low is not None
+    assert dimension.high is not None
+    return (int(dimension.low), int(dimension.high)) if _whole(kind) else (dimension.low, dimension.high)
+
+
+def suggest(trial: Any, space: Mapping[str, Dimension]) -> dict[str, Any]:
+    """Draw a value for each key from an Optuna trial."""
+    drawn: dict[str, Any] = {}
+    for key, dimension in space.items():
+        if dimension.choices:
+            drawn[key] = trial.suggest_categorical(key, list(dimension.choices))
+            continue
+        kind = kind_of(key)
+        low, high = ends(dimension, kind)
+        if _whole(kind):
+            drawn[key] = trial.suggest_int(key, low, high, step=int(dimension.step or 1), log=dimension.log)
+        else:
+            drawn[key] = round(trial.suggest_float(key, low, high, step=dimension.step, log=dimension.log), 10)
+    return drawn
+
+
+def grid(space: Mapping[str, Dimension]) -> dict[str, list[Any]]:
+    """Every value of each key.
+
+    Raises:
+        RecipeError: a range of numbers without a step.
+    """
+    points: dict[str, list[Any]] = {}
+    for key, dimension in space.items():
+        if dimension.choices:
+            points[key] = list(dimension.choices)
+            continue
+        kind = kind_of(key)
+        step = dimension.step or (1 if _whole(kind) else None)
+        if step is None:
+            raise RecipeError(f'search.space."{key}": the sampler grid needs choices, or a step')
+        low, high = ends(dimension, kind)
+        count = int((high - low) / step + 1e-9) + 1
+        points[key] = [int(low + index * step) if _whole(kind) else float(low + index * step) for index in range(count)]
+    return points
+
+
+def size(space: Mapping[str, Dimension]) -> int | None:
+    """How many candidates there are; None for a continuum."""
+    try:
+        return int(np.prod([len(values) for values in grid(space).values()], dtype=object))
+    except RecipeError:
+        return None
+
+
+def changed(recipe_: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with some keys set, without its search.
+
+    Raises:
+        RecipeError: they make no sense together.
+    """
+    table = to_table(dataclasses.replace(recipe_, search=type(recipe_.search)()))
+    for key, value in changes.items():
+        parents, _, last = key.rpartition(".")
+        if last.isdigit():
+            row = table
+            for part in parents.split("."):
+                row = row[part]
+            if int(last) >= len(row):
+                raise RecipeError(f'"{key}": the list at "{parents}" has {len(row)} places')
+            row[int(last)] = value  # type: ignore[index]
+        else:
+            recipe.set_key(table, key, value)
+    return recipe.from_table(table)
+
+
+def _whole(kind: Any) -> bool:
+    if typing.get_origin(kind) is types.UnionType:
+        return int in typing.get_args(kind)
+    return kind is int

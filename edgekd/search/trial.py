@@ -1,0 +1,97 @@
+"""One trial: a recipe drawn from the space, built as far as its .tflite, and measured on val and on this machine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from edgekd import budget, pipeline
+from edgekd.cache import Cache
+from edgekd.errors import ConversionError, ModelError, RecipeError, TrainingError
+from edgekd.ladder import Candidate
+from edgekd.ladder import Trial as Judged
+from edgekd.progress import LineProgress, Progress, Task
+from edgekd.recipe import Recipe
+from edgekd.report_format import settings
+from edgekd.search import space, study
+
+logger = logging.getLogger("edgekd")
+
+STUDENT = "student"  # the title of the task that trains it
+WATCHED = "val_auc"
+
+
+class NotPossibleError(Exception):
+    """The draw cannot be made into a model; the reason is noted with the trial."""
+
+
+class _Watched(Task):
+    def __init__(self, shown: Task, trial: Any, stopped: type[Exception]):
+        self.shown, self.trial, self.stopped = shown, trial, stopped
+
+    def advance(self, count: int, **figures: float) -> None:
+        self.shown.advance(count, **figures)
+
+    def skip(self, count: int) -> None:
+        self.shown.skip(count)
+
+    def end_epoch(self, record: Mapping[str, float]) -> None:
+        self.trial.report(record[WATCHED], step=int(record["epoch"]))
+        if self.trial.should_prune():
+            raise self.stopped(f"val AUC {record[WATCHED]:.4f} after {int(record['epoch']) + 1} epochs")
+
+
+class WatchedProgress(LineProgress):
+    """Lines in the log, and the student's training ended where the study's rule of early stopping says so."""
+
+    def __init__(self, trial: Any, stopped: type[Exception]):
+        self.trial, self.stopped = trial, stopped
+
+    @contextmanager
+    def task(self, title: str, total: int, unit: str = "images") -> Iterator[Task]:
+        """Open a task; that of the student is watched."""
+        with super().task(title, total, unit) as shown:
+            yield _Watched(shown, self.trial, self.stopped) if title == STUDENT else shown
+
+
+def objective(trial: Any, recipe_: Recipe, cache: Cache) -> list[float]:
+    """Make and measure one draw; what was found stands in the attributes of the trial.
+
+    Returns:
+        A value for each of ``search.objectives``.
+
+    Raises:
+        NotPossibleError: the draw makes no sense, or no model.
+        optuna.TrialPruned: ended early.
+    """
+    study.sign(trial)
+    changes = space.suggest(trial, recipe_.search.space)
+    trial.set_user_attr(study.CHANGES, changes)
+    logger.info(f"trial {trial.number}: {settings(changes)}")
+    stopped = study.optuna().TrialPruned
+    watching = recipe_.search.early_stopping != "none"
+    progress = WatchedProgress(trial, stopped) if watching else LineProgress()
+    try:
+        candidate = Candidate(str(trial.number), space.changed(recipe_, changes), changes)
+        found = measure(candidate, cache, progress)
+    except (RecipeError, ModelError, ConversionError, TrainingError) as error:
+        trial.set_user_attr(study.PROBLEM, str(error))
+        logger.info(f"trial {trial.number} cannot be made: {error}")
+        raise NotPossibleError(str(error)) from None
+    trial.set_user_attr(study.MEASURED, dict(found.measured))
+    trial.set_user_attr(study.LIMITS, [dict(row) for row in found.limits])
+    values = [float(found.measured[name]) for name in recipe_.search.objectives]
+    logger.info(f"trial {trial.number}: " + ", ".join(map(_shown, recipe_.search.objectives, values)))
+    return values
+
+
+def measure(candidate: Candidate, cache: Cache, progress: Progress) -> Judged:
+    """Build a candidate up to its files, from the cache where it can, and measure what would be shipped."""
+    made, _ = pipeline.artifacts(candidate.recipe, cache=cache, progress=progress, until="quantize")
+    return budget.judged(candidate, made, progress)
+
+
+def _shown(name: str, value: float) -> str:
+    return f"{name} {value:,.0f}" if name.endswith("bytes") else f"{name} {value:.4f}"

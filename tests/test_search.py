@@ -1,0 +1,305 @@
+"""The search: its space, its study, its processes, its choice, and a small one from end to end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+optuna = pytest.importorskip("optuna", reason="the extra search is not installed")
+
+from edgekd import recipe  # noqa: E402
+from edgekd.cli import main  # noqa: E402
+from edgekd.errors import RecipeError, SearchError, UserError  # noqa: E402
+from edgekd.search import result, space, study, workers  # noqa: E402
+
+WIDTH = {"distill.width_multiplier": {"low": 0.25, "high": 1.0, "step": 0.25}}
+STUDENT = {"distill.student": {"choices": ["ds_cnn", "resnet8"]}}
+
+
+def made(**search: Any) -> recipe.Recipe:
+    return recipe.from_table(
+        {
+            "name": "tiny",
+            "num_threads": 1,
+            "data": {"name": "synthetic_cells", "image_size": 32},
+            "search": {"space": {**STUDENT, **WIDTH}, **search},
+        }
+    )
+
+
+def test_a_dimension_is_checked_where_it_stands() -> None:
+    for key, dimension, words in (
+        ("distill.widht_multiplier", {"low": 0.1, "high": 1.0}, 'unknown key "widht_multiplier"; did you mean "width'),
+        ("distill.student", {"choices": ["mobilenet_v9"]}, "mobilenet_v9"),
+        ("distill.temperature", {"low": -1.0, "high": 4.0}, "distill.temperature = -1.0: allowed: above 0"),
+        ("verify.margin_pp", {"low": 1.0, "high": 4.0}, "verify is the same for all trials"),
+        ("seed.x", {"low": 1, "high": 4}, 'nothing can stand at "x"'),
+    ):
+        with pytest.raises(RecipeError) as refused:
+            space.check(made(space={key: dimension}))
+        assert words in str(refused.value)
+        assert f'search.space."{key}"' in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("search", "words"),
+    [
+        ({"objectives": ["tflite_bytes"]}, "the smallest model wins"),
+        ({"objectives": ["auc", "auc"]}, "each at most once"),
+        ({"early_stopping": "median"}, "needs one objective"),
+        ({"sampler": "tpee"}, 'did you mean "tpe"?'),
+        ({"space": {"seed": {"low": 1.0}}}, "low and high"),
+        ({"space": {"seed": {"choices": [1, 1]}}}, "each at most once"),
+        ({"space": {"seed": {"choices": [1], "low": 0.0, "high": 1.0}}}, "either choices, or low and high"),
+        ({"space": {"seed": {"low": 0.0, "high": 8.0, "log": True}}}, "log needs low above 0"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(search: dict[str, Any], words: str) -> None:
+    with pytest.raises(RecipeError, match=None) as refused:
+        made(**search)
+    assert words in str(refused.value)
+
+
+def test_an_empty_space_says_what_to_write() -> None:
+    with pytest.raises(RecipeError, match=r"search\.space is empty"):
+        space.check(made(space={}))
+
+
+def test_the_grid_has_every_value_once() -> None:
+    assert space.grid(made().search.space) == {
+        "distill.student": ["ds_cnn", "resnet8"],
+        "distill.width_multiplier": [0.25, 0.5, 0.75, 1.0],
+    }
+    assert space.size(made().search.space) == 8
+    whole = made(space={"distill.num_views": {"low": 2, "high": 4}}).search.space
+    assert space.grid(whole) == {"distill.num_views": [2, 3, 4]}
+    continuum = made(space={"distill.temperature": {"low": 1.0, "high": 4.0}}).search.space
+    assert space.size(continuum) is None
+    with pytest.raises(RecipeError, match="needs choices, or a step"):
+        space.grid(continuum)
+
+
+def test_a_draw_makes_a_recipe_without_a_search() -> None:
+    trial = optuna.trial.FixedTrial({"distill.student": "resnet8", "distill.width_multiplier": 0.5})
+    drawn = space.suggest(trial, made().search.space)
+    changed = space.changed(made(), drawn)
+    assert (changed.distill.student, changed.distill.width_multiplier) == ("resnet8", 0.5)
+    assert changed == recipe.from_table(
+        {
+            "name": "tiny",
+            "num_threads": 1,
+            "data": {"name": "synthetic_cells", "image_size": 32},
+            "distill": {"student": "resnet8", "width_multiplier": 0.5},
+        }
+    )
+
+
+def test_whole_numbers_are_drawn_whole() -> None:
+    trial = optuna.trial.FixedTrial({"distill.num_views": 3})
+    assert space.suggest(trial, made(space={"distill.num_views": {"low": 2, "high": 4}}).search.space) == {
+        "distill.num_views": 3
+    }
+
+
+def test_the_front_by_hand() -> None:
+    """b is beaten by a in both, d costs more than c for the same accuracy; None is no point."""
+    figures = [
+        {"auc": 0.95, "tflite_bytes": 100},
+        {"auc": 0.90, "tflite_bytes": 200},
+        {"auc": 0.97, "tflite_bytes": 300},
+        {"auc": 0.97, "tflite_bytes": 301},
+        None,
+        {"auc": 0.95, "tflite_bytes": 100},
+    ]
+    assert result.pareto(figures, ("auc", "tflite_bytes")) == [True, False, True, False, False, True]
+
+
+def rows(*points: tuple[float, float, float, bool]) -> list[dict[str, Any]]:
+    return [
+        {"number": number, "held": held, "measured": {"auc": auc, "tflite_bytes": size, "p50_ms": time_}}
+        for number, (auc, size, time_, held) in enumerate(points)
+    ]
+
+
+WRITTEN = {"auc": 0.95, "tflite_bytes": 100, "p50_ms": 1.0}
+THREE = ("auc", "tflite_bytes", "p50_ms")
+
+
+def test_the_choice_is_the_cheapest_that_is_as_accurate() -> None:
+    # Products of the costs: 40, 32, 25; the last is less accurate than the recipe as written.
+    found = rows((0.96, 50, 0.8, True), (0.95, 40, 0.8, True), (0.94, 50, 0.5, True))
+    assert result.choose(found, WRITTEN, THREE)[0] == 1
+
+
+def test_the_choice_keeps_the_budget_first() -> None:
+    found = rows((0.99, 10, 0.1, False), (0.95, 90, 0.9, True))
+    assert result.choose(found, WRITTEN, THREE)[0] == 1
+    number, why = result.choose(rows((0.96, 10, 0.1, False)), WRITTEN, THREE)
+    assert number == 0
+    assert why.startswith("none keeps the budget")
+
+
+def test_the_choice_where_none_is_as_accurate() -> None:
+    number, why = result.choose(rows((0.90, 10, 0.1, True), (0.94, 90, 0.9, True)), WRITTEN, THREE)
+    assert (number, why) == (1, "the highest auc on val (none has as much as the recipe as written)")
+    assert result.choose([], WRITTEN, THREE) == (None, "no trial gave a model")
+
+
+def test_a_study_of_another_recipe_is_refused(tmp_path: Path) -> None:
+    where = str(tmp_path / "study.jsonl")
+    study.open_study(made(), where, create=True)
+    study.open_study(made(sampler="random"), where, create=False)  # the sampler may change
+    other = dataclasses.replace(made(), seed=1)
+    with pytest.raises(UserError, match="a study of another recipe"):
+        study.open_study(other, where, create=True)
+
+
+def test_a_study_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no study"):
+        study.open_study(made(), str(tmp_path / "none.jsonl"), create=False)
+
+
+def test_a_storage_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be used"):
+        study.open_study(made(), str(tmp_path / "file" / "study.jsonl"), create=True)
+    with pytest.raises(UserError, match="cannot be used"):
+        study.open_study(made(), "nosuchdatabase://host/study", create=True)
+
+
+def test_the_trial_of_a_killed_process_is_given_up_and_no_other(tmp_path: Path) -> None:
+    """Another process draws a trial and is killed; a trial of this process runs on."""
+    where = str(tmp_path / "study.jsonl")
+    opened = study.open_study(made(), where, create=True)
+    mine = opened.ask()
+    study.sign(mine)
+    script = (
+        "import sys, time; sys.path.insert(0, sys.argv[2]); import test_search as t;"
+        "o = t.study.open_study(t.made(), sys.argv[1], create=False); t.study.sign(o.ask());"
+        "print('drawn', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", script, where, str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "drawn\n"
+        assert study.give_up_dead(opened) == 0
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+    assert study.give_up_dead(opened) == 1
+    assert [trial.state.name for trial in study.trials(opened)] == ["RUNNING", "FAIL"]
+    assert study.trials(opened)[1].user_attrs[study.PROBLEM] == study.DIED
+
+
+def test_processes_that_die_at_once_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = study.open_study(made(), str(tmp_path / "study.jsonl"), create=True)
+    opened.set_user_attr(study.AS_WRITTEN, {"measured": {}, "limits": []})
+    monkeypatch.setattr("edgekd.children.sys.executable", "/bin/false")
+    with pytest.raises(SearchError, match="3 processes in a row ended without a trial"):
+        workers.run_trials(made(), opened, "unused", tmp_path, workers=1, num_trials=5, seconds=None, seed=0)
+
+
+def test_early_stopping_ends_the_training_of_the_student() -> None:
+    """The median of two finished trials is 0.8 at each epoch; a trial at 0.5 is stopped after the warm-up steps."""
+    from edgekd.search import trial
+
+    search = made(objectives=["auc"], early_stopping="median", num_startup_trials=2)
+    opened = optuna.create_study(direction="maximize", pruner=study._pruner(optuna, search))
+    for _ in range(2):
+        good = opened.ask()
+        for epoch in range(6):
+            good.report(0.8, epoch)
+        opened.tell(good, 0.8)
+    drawn = opened.ask()
+    reached = []
+    progress = trial.WatchedProgress(drawn, optuna.TrialPruned)
+
+    def train() -> None:
+        with progress.task("student", 6) as task:
+            for epoch in range(6):
+                reached.append(epoch)
+                task.end_epoch({"epoch": epoch, "val_auc": 0.5})
+
+    with pytest.raises(optuna.TrialPruned):
+        train()
+    assert reached == [0, 1, 2]
+    with progress.task("teacher resnet_small", 6) as task:
+        task.end_epoch({"epoch": 0, "val_auc": 0.1})  # of no concern
+
+
+TINY = """
+num_threads = 1
+[data]
+name = "synthetic_cells"
+image_size = 32
+num_calibration_samples = 32
+[teacher]
+model = "resnet_small"
+width_multiplier = 0.25
+[teacher.training]
+epochs = 1
+[distill]
+student = "ds_cnn"
+num_views = 1
+[distill.training]
+epochs = 1
+[quantize]
+variants = ["fp32", "int8"]
+[benchmark]
+num_processes = 2
+num_runs = 20
+[search]
+sampler = "grid"
+[search.space."distill.width_multiplier"]
+choices = [0.25, 0.5]
+"""
+
+
+@pytest.mark.slow
+def test_a_small_search_from_end_to_end(tmp_path: Path) -> None:
+    """A grid of two is searched whole, goes on where it was, and its winner is what a build of it measures."""
+    file = tmp_path / "tiny.toml"
+    file.write_text(TINY)
+    out = tmp_path / "out"
+    common = ["search", str(file), "--out", str(out), "--cache-dir", str(tmp_path / "cache"), "-q"]
+    first = CliRunner().invoke(main, [*common, "--trials", "1"])
+    assert first.exit_code == 0, first.output
+    again = CliRunner().invoke(main, common)
+    assert again.exit_code == 2
+    assert "holds 1 trials of this recipe: --resume goes on" in again.output
+    started = time.monotonic()
+    rest = CliRunner().invoke(main, [*common, "--resume"])
+    assert rest.exit_code == 0, rest.output
+    found = json.loads((out / "search.json").read_text())
+    assert sorted(row["changes"]["distill.width_multiplier"] for row in found["trials"]) == [0.25, 0.5]
+    assert all(row["state"] == "complete" for row in found["trials"])
+    assert {path.name for path in out.iterdir()} == {
+        *("study.jsonl", "search.json", "search.md", "search.svg", "search.png", "best.toml")
+    }
+    chosen = found["trials"][found["chosen"]]
+    built = CliRunner().invoke(
+        main,
+        ["build", str(out / "best.toml"), "--out", str(tmp_path / "run"), "--cache-dir", str(tmp_path / "cache"), "-q"],
+    )
+    assert built.exit_code in (0, 1), built.output
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    shipped = next(model for model in report["models"] if model["shipped"])
+    assert shipped["tflite_bytes"] == chosen["measured"]["tflite_bytes"]
+    assert shipped["val"]["auc"] == pytest.approx(chosen["measured"]["auc"])
+    assert time.monotonic() - started < 300
+
+
+def test_a_search_without_an_end_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(TINY.replace('sampler = "grid"', 'sampler = "tpe"'))
+    told = CliRunner().invoke(main, ["search", str(file), "--out", str(tmp_path / "out")])
+    assert told.exit_code == 2
+    assert "give --trials N or --budget-minutes N" in told.output
