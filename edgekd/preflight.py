@@ -103,6 +103,7 @@ def check_fit(resolved: Recipe) -> None:
         num_classes=2,
         width_multiplier=d.width_multiplier,
         weights=d.weights,
+        blocks=d.blocks,
     )
     if resolved.prune.method == "channel":
         prune_channels.check(student, resolved.prune)

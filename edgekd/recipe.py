@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.config.benchmark import Benchmark
+from edgekd.config.blocks import check_blocks
 from edgekd.config.budget import Budget
 from edgekd.config.bundle import Bundle
 from edgekd.config.data import Data
@@ -224,6 +225,7 @@ def _check_across(recipe: Recipe) -> None:
         raise RecipeError(f'name = "{recipe.name}": names the run folder, so that it may not lead to another one')
     if not recipe.data.name and not recipe.data.path:
         raise RecipeError('data.name = "": name a data set (data.name), or give --data PATH')
+    check_blocks(recipe.distill.blocks)
     check_prune(recipe.prune)
     for name in ("sparsities", "channel_fractions"):
         if not getattr(recipe.sensitivity, name):

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from edgekd.config.blocks import Blocks
 from edgekd.config.training import Training, Views
 from edgekd.options import option
 
@@ -21,7 +22,7 @@ class Distill:
     student: str = option(
         "mobilenet_v2",
         "architecture by name: mobilenet_v2, mobilenet_v1, mobilenet_v3_small (minimalistic), efficientnet_lite0, "
-        "resnet8, ds_cnn, or one that another package registers",
+        "resnet8, ds_cnn, blocks (as the table blocks says), or one that another package registers",
     )
     width_multiplier: float = option(
         0.35, "width of every layer against the published architecture", above=0, maximum=2
@@ -31,6 +32,7 @@ class Distill:
         "where the student starts: none, imagenet (for the widths that Keras publishes of mobilenet_v1, mobilenet_v2 "
         "and mobilenet_v3_small; downloads), or the path of a weights file of the backbone",
     )
+    blocks: Blocks = field(default_factory=Blocks)
     mode: str = option(
         "stored",
         "where the teacher's answers come from: stored (once per view, before the student is trained), live (in every "

@@ -6,8 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 from edgekd._keras import tf_keras
+from edgekd.config.blocks import Blocks
 from edgekd.errors import ModelError
-from edgekd.models.layers import conv_bn, with_momentum
+from edgekd.models.blocks import NAME as BLOCKS
+from edgekd.models.blocks import blocks_of
+from edgekd.models.layers import (
+    classifier,
+    conv_bn,
+    inverted_residual,
+    normalised_pixels,
+    rounded_channels,
+    with_momentum,
+)
 from edgekd.models.published import PUBLISHED, check_start, start_from
 from edgekd.registry import Registry
 
@@ -17,7 +27,13 @@ STUDENTS: Registry[StudentBuilder] = Registry("student", "edgekd.students", Mode
 
 
 def build_student(
-    name: str, *, image_size: int, num_classes: int, width_multiplier: float, weights: str = "none"
+    name: str,
+    *,
+    image_size: int,
+    num_classes: int,
+    width_multiplier: float,
+    weights: str = "none",
+    blocks: Blocks | None = None,
 ) -> Any:
     """Build a student with a fresh head.
 
@@ -29,13 +45,17 @@ def build_student(
         weights: ``"none"``, ``"imagenet"``, or the path of a weights file of the backbone: of the network of
             ``tf_keras.applications`` without its top where the student is one of those, else of all that is below the
             student's own head.
+        blocks: what the student ``blocks`` is made of; by default as :class:`~edgekd.config.blocks.Blocks` says.
 
     Raises:
         ModelError: unknown name; weights that do not exist, do not fit, or cannot be downloaded; a student of another
             package that does not map pixels to logits.
     """
     check_start(name, width_multiplier, weights)
-    model = STUDENTS[name](image_size, num_classes, width_multiplier)
+    if name == BLOCKS and blocks is not None:
+        model = blocks_of(blocks, image_size, num_classes, width_multiplier)
+    else:
+        model = STUDENTS[name](image_size, num_classes, width_multiplier)
     _check_form(model, name, image_size, num_classes)
     with_momentum(model)
     if weights != "none":
@@ -58,9 +78,9 @@ def _check_form(model: Any, name: str, image_size: int, num_classes: int) -> Non
 
 
 def _published(name: str, image_size: int, num_classes: int, width_multiplier: float) -> Any:
-    pixels, scaled = _normalised(image_size)
+    pixels, scaled = normalised_pixels(image_size)
     backbone = PUBLISHED[name].make(input_tensor=scaled, alpha=width_multiplier, weights=None)
-    return _classifier(pixels, backbone.output, num_classes, name)
+    return classifier(pixels, backbone.output, num_classes, name)
 
 
 @STUDENTS.register("mobilenet_v2")
@@ -84,12 +104,18 @@ def mobilenet_v3_small(image_size: int, num_classes: int, width_multiplier: floa
     return _published("mobilenet_v3_small", image_size, num_classes, width_multiplier)
 
 
+@STUDENTS.register(BLOCKS)
+def blocks(image_size: int, num_classes: int, width_multiplier: float) -> Any:
+    """Inverted residuals (Sandler et al. 2018) of any depth, width, kernel and expansion: the table distill.blocks."""
+    return blocks_of(Blocks(), image_size, num_classes, width_multiplier)
+
+
 @STUDENTS.register("resnet8")
 def resnet8(image_size: int, num_classes: int, width_multiplier: float) -> Any:
     """ResNet-8, the image classifier of MLPerf Tiny (Banbury et al. 2021): three blocks of 16, 32 and 64 channels."""
     layers = tf_keras.layers
-    pixels, x = _normalised(image_size)
-    first, *rest = (_channels(count, width_multiplier) for count in (16, 16, 32, 64))
+    pixels, x = normalised_pixels(image_size)
+    first, *rest = (rounded_channels(count, width_multiplier) for count in (16, 16, 32, 64))
     x = layers.ReLU(name="stem_relu")(conv_bn(x, first, 3, 1, "stem"))
     for index, channels in enumerate(rest):
         stride = 1 if index == 0 else 2
@@ -97,21 +123,21 @@ def resnet8(image_size: int, num_classes: int, width_multiplier: float) -> Any:
         y = conv_bn(y, channels, 3, 1, f"block{index}_2")
         shortcut = x if index == 0 else layers.Conv2D(channels, 1, strides=stride, name=f"block{index}_shortcut")(x)
         x = layers.ReLU(name=f"block{index}_relu2")(layers.Add(name=f"block{index}_add")([shortcut, y]))
-    return _classifier(pixels, x, num_classes, "resnet8")
+    return classifier(pixels, x, num_classes, "resnet8")
 
 
 @STUDENTS.register("ds_cnn")
 def ds_cnn(image_size: int, num_classes: int, width_multiplier: float) -> Any:
     """A stem and four depthwise separable blocks of 64 channels, as DS-CNN-S (Zhang et al. 2017), for images."""
     layers = tf_keras.layers
-    pixels, x = _normalised(image_size)
-    channels = _channels(64, width_multiplier)
+    pixels, x = normalised_pixels(image_size)
+    channels = rounded_channels(64, width_multiplier)
     x = layers.ReLU(name="stem_relu")(conv_bn(x, channels, 3, 2, "stem"))
     for index in range(4):
         x = layers.DepthwiseConv2D(3, padding="same", use_bias=False, name=f"block{index}_depthwise")(x)
         x = layers.ReLU(name=f"block{index}_relu1")(layers.BatchNormalization(name=f"block{index}_depthwise_bn")(x))
         x = layers.ReLU(name=f"block{index}_relu2")(conv_bn(x, channels, 1, 1, f"block{index}_pointwise"))
-    return _classifier(pixels, x, num_classes, "ds_cnn")
+    return classifier(pixels, x, num_classes, "ds_cnn")
 
 
 # Kernel, stride, expansion, channels and repeats of each stage (Tan and Le 2019, table 1; strides as in their code).
@@ -134,48 +160,12 @@ def efficientnet_lite0(image_size: int, num_classes: int, width_multiplier: floa
     dropout and stochastic depth, as all students here.
     """
     layers = tf_keras.layers
-    pixels, x = _normalised(image_size)
+    pixels, x = normalised_pixels(image_size)
     x = layers.ReLU(6.0, name="stem_relu")(conv_bn(x, 32, 3, 2, "stem"))
     for stage, (kernel, first_stride, expansion, count, repeats) in enumerate(_EFFICIENTNET_STAGES):
         for index in range(repeats):
             stride = 1 if index else first_stride
-            channels = _channels(count, width_multiplier)
-            x = _inverted_residual(x, channels, kernel, stride, expansion, f"stage{stage}_block{index}")
+            channels = rounded_channels(count, width_multiplier)
+            x = inverted_residual(x, channels, kernel, stride, expansion, f"stage{stage}_block{index}")
     x = layers.ReLU(6.0, name="last_relu")(conv_bn(x, 1280, 1, 1, "last"))
-    return _classifier(pixels, x, num_classes, "efficientnet_lite0")
-
-
-def _inverted_residual(x: Any, channels: int, kernel: int, stride: int, expansion: int, name: str) -> Any:
-    """Widen, filter each channel, narrow (Sandler et al. 2018); with a shortcut where the shapes allow one."""
-    layers = tf_keras.layers
-    y = x
-    if expansion > 1:
-        y = layers.ReLU(6.0, name=f"{name}_expand_relu")(conv_bn(y, expansion * x.shape[-1], 1, 1, f"{name}_expand"))
-    depthwise = layers.DepthwiseConv2D(
-        kernel, stride, padding="same", use_bias=False, depthwise_initializer="he_normal", name=f"{name}_depthwise"
-    )
-    y = layers.BatchNormalization(name=f"{name}_depthwise_bn")(depthwise(y))
-    y = conv_bn(layers.ReLU(6.0, name=f"{name}_relu")(y), channels, 1, 1, f"{name}_project")
-    return layers.Add(name=f"{name}_add")([x, y]) if stride == 1 and x.shape[-1] == channels else y
-
-
-def _normalised(image_size: int) -> tuple[Any, Any]:
-    """Pixels, and pixels between -1 and 1."""
-    pixels = tf_keras.Input((image_size, image_size, 3), name="pixels")
-    # Two layers: in INT8 the whole-numbered offset is exact, and the scale goes into the first convolution. Scale first
-    # and offset second would leave 171 of the 256 grey levels, and halves that each kernel rounds in its own way.
-    centred = tf_keras.layers.Rescaling(1.0, offset=-128.0, name="centre")(pixels)
-    return pixels, tf_keras.layers.Rescaling(1 / 128, name="normalise")(centred)
-
-
-def _classifier(pixels: Any, feature_map: Any, num_classes: int, name: str) -> Any:
-    features = tf_keras.layers.GlobalAveragePooling2D(name="pool")(feature_map)
-    logits = tf_keras.layers.Dense(num_classes, name="logits")(features)
-    return tf_keras.Model(pixels, logits, name=name)
-
-
-def _channels(count: int, width_multiplier: float) -> int:
-    """A multiple of 8, as kernels like them; at least 8, and at most 10 % fewer than asked for."""
-    wanted = count * width_multiplier
-    nearest = max(8, int(wanted + 4) // 8 * 8)
-    return nearest if nearest >= 0.9 * wanted else nearest + 8
+    return classifier(pixels, x, num_classes, "efficientnet_lite0")

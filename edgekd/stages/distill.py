@@ -58,6 +58,7 @@ def distill(
         num_classes=dataset.num_classes,
         width_multiplier=config.width_multiplier,
         weights=config.weights,
+        blocks=config.blocks,
     )
     head = dataset.task.head
     alone = teacher is None and logits is None
