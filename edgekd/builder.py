@@ -15,6 +15,7 @@ from edgekd.artifact import Artifact
 from edgekd.cache import Cache
 from edgekd.config.distill import Distill
 from edgekd.config.teacher import Teacher
+from edgekd.logits_store import Part
 from edgekd.models import kind_of, runtime_of
 from edgekd.preflight import check_fit, skipped_stages
 from edgekd.progress import Progress
@@ -43,9 +44,11 @@ class Builder(StageRunner):
         until: str | None,
         dry: bool = False,
         budget: Mapping[str, Any] | None = None,
+        part: Part | None = None,
     ):
         super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until, dry)
         self.recipe, self.fingerprint, self.budget = resolved, fingerprint, budget
+        self.part = part
 
     @property
     def models(self) -> list[Artifact]:
@@ -99,6 +102,7 @@ class Builder(StageRunner):
 
         r, d = self.recipe, self.recipe.distill
         skipped = skipped_stages(r)
+        options: dict[str, Any]
         source: Artifact | None = None
         if "teacher" not in skipped:
             source = self.teacher(images)
@@ -107,9 +111,8 @@ class Builder(StageRunner):
             source = source or alone
         logits: Artifact | None = None
         if "teacher_logits" not in skipped:
-            logits = self.trained(
-                "teacher_logits", teacher_logits, images, source, config=d.views, num_views=d.num_views
-            )
+            options = {"num_views": d.num_views, "unkeyed": {"part": self.part}}
+            logits = self.trained("teacher_logits", teacher_logits, images, source, config=d.views, **options)
         seen = (source, None) if d.mode in ("live", "mutual") else (None, logits)
         made = self.student_of(dataclasses.replace(d, train_alone=False), images, *seen)
         steps = _steps_of(made)
@@ -123,7 +126,7 @@ class Builder(StageRunner):
                 "channel": (prune_channels, "channel_pruned", "nothing"),
                 "cluster": (cluster_weights, "clustered", "values"),
             }[r.prune.method]
-            options: dict[str, Any] = {"config": r.prune, "distillation": went_on}
+            options = {"config": r.prune, "distillation": went_on}
             if r.prune.method != "cluster":
                 options["analysis"] = self.sensitivity(images, logits, made, went_on) if r.prune.analysis else None
             made = self.trained("prune", prune, images, logits, made, **options)

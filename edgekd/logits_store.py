@@ -8,7 +8,8 @@
 
 A shard is a block of consecutive samples in one view. It is there under its name only when all of it is on the disk, so
 that whoever comes later, after a kill or on another machine, keeps it: worker ``i`` of ``n`` does
-``Layout.cut(...).shards()[i::n]``, and :func:`collect` makes a store of what they left. Equal logits give equal bytes.
+``Layout.cut(...).shards()[i::n]`` (:class:`Part`), and :func:`collect` makes a store of what they left. Equal logits
+give equal bytes.
 
 Half precision keeps 11 bits of a logit: between 8 and 16 it is off by at most 1/256. What it cannot hold (NaN, or
 beyond +-65504) is refused and never clipped: clipping would make ties out of a teacher's preferences.
@@ -92,6 +93,28 @@ class Layout:
         """All of them, view after view."""
         blocks = range(-(-self.num_samples // self.rows_per_shard))
         return [self.shard(view, block) for view in range(self.num_views) for block in blocks]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Worker ``index`` of ``count``, counted from 0: every ``count``-th shard."""
+
+    index: int
+    count: int
+
+
+class PartDone(Exception):
+    """A worker has done its shards; the store waits for those of others.
+
+    Attributes:
+        num_own: shards of this worker.
+        num_finished: shards that are there, whoever made them.
+        num_shards: of the store.
+    """
+
+    def __init__(self, num_own: int, num_finished: int, num_shards: int):
+        super().__init__(f"{num_finished} of {num_shards} shards are there")
+        self.num_own, self.num_finished, self.num_shards = num_own, num_finished, num_shards
 
 
 def finished(folder: Path, shard: Shard) -> bool:

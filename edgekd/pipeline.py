@@ -14,6 +14,7 @@ from edgekd.artifact import Artifact, read_json
 from edgekd.builder import Builder, on_the_way, run_name
 from edgekd.cache import Cache, StageRecord, versions
 from edgekd.errors import OutputError
+from edgekd.logits_store import Part
 from edgekd.models import check_size
 from edgekd.preflight import STAGES, check_names, check_stage, check_task, skipped_stages
 from edgekd.progress import Progress
@@ -89,7 +90,13 @@ def build(
 
 
 def artifacts(
-    recipe_: Recipe, *, cache: Cache, progress: Progress | None = None, until: str, dry: bool = False
+    recipe_: Recipe,
+    *,
+    cache: Cache,
+    progress: Progress | None = None,
+    until: str,
+    dry: bool = False,
+    part: Part | None = None,
 ) -> tuple[dict[str, Artifact], list[StageRecord]]:
     """Run the chain up to a stage and hand out what each stage made; no run folder is written.
 
@@ -101,14 +108,16 @@ def artifacts(
         progress: where long work is shown.
         until: name of the last stage to run.
         dry: run nothing and say nothing; end at the first stage that is not in the cache.
+        part: of the teacher's logits, the shards that are done here.
 
     Raises:
+        PartDone: see :func:`edgekd.stages.teacher_logits.teacher_logits`.
         EdgekdError: see :mod:`edgekd.errors`.
     """
     check_stage(until, recipe_)
     check_names(recipe_)
     resolved, fingerprint = resolve(recipe_)
-    builder = Builder(resolved, fingerprint, None, cache, progress or Progress(), until, dry)
+    builder = Builder(resolved, fingerprint, None, cache, progress or Progress(), until, dry, part=part)
     with contextlib.suppress(Stop):
         builder.chain()
     return builder.artifacts, builder.records

@@ -85,9 +85,13 @@ class StageRunner:
         config: Any,
         ingredients: Mapping[str, Any] | None = None,
         seed: int | None = None,
+        unkeyed: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Artifact:
-        """The same for a stage that trains: it has a seed, a thread count, checkpoints and progress."""
+        """The same for a stage that trains: it has a seed, a thread count, checkpoints and progress.
+
+        ``unkeyed`` are options that what it makes does not depend on.
+        """
         seed = self.seed if seed is None else seed
         return self._stage(
             name,
@@ -95,7 +99,14 @@ class StageRunner:
             inputs,
             {"config": config, **options, "seed": seed, "num_threads": self.num_threads, **(ingredients or {})},
             lambda out_dir, work: function(
-                *inputs, config, out_dir, **options, seed=seed, work=work, progress=self.progress
+                *inputs,
+                config,
+                out_dir,
+                **options,
+                **(unkeyed or {}),
+                seed=seed,
+                work=work,
+                progress=self.progress,
             ),
         )
 

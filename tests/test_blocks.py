@@ -22,7 +22,7 @@ def built(**values: Any) -> Any:
 
 
 def test_parameters_counted_by_hand() -> None:
-    """Stem 3x3x3x8; one block: 8 channels, expansion 2, kernel 5; a head of 32; three logits; 4 numbers a batch norm."""
+    """Stem 3x3x3x8; one block of 8 channels, expansion 2, kernel 5; a head of 32; three logits; batch norms of 4."""
     model = built(
         stem_channels=8, channels=(8,), depths=(1,), kernels=(5,), expansions=(2,), strides=(1,), head_channels=32
     )

@@ -16,6 +16,7 @@ from edgekd.cli.layer_errors import layer_errors
 from edgekd.cli.report import report
 from edgekd.cli.search import search
 from edgekd.cli.sensitivity import sensitivity
+from edgekd.cli.teacher_logits import teacher_logits
 from edgekd.cli.verify import verify
 from edgekd.errors import EdgekdError
 
@@ -71,6 +72,7 @@ for _command in (
     sensitivity,
     compress,
     search,
+    teacher_logits,
     benchmark,
     bundle,
     layer_errors,

@@ -11,7 +11,7 @@ from edgekd._keras import tf
 from edgekd.artifact import Artifact
 from edgekd.config.training import Views
 from edgekd.data import Dataset
-from edgekd.logits_store import Layout, collect, finished, write_shard
+from edgekd.logits_store import Layout, Part, PartDone, collect, finished, write_shard
 from edgekd.models import open_teacher
 from edgekd.progress import Progress
 from edgekd.views import set_scene, show
@@ -29,13 +29,18 @@ def teacher_logits(
     seed: int,
     work: Path,
     progress: Progress,
+    part: Part | None = None,
 ) -> Artifact:
     """Run the teacher once over ``num_views`` views of every training image.
 
     Leaves a :class:`~edgekd.logits_store.LogitsStore` of shape ``(num_views, num_train, K)``. A shard that a killed
-    run had finished is taken from ``work``.
+    run, or another worker, had finished is taken from ``work``.
+
+    Args:
+        part: the shards that this worker does; what it does is the same whoever does it. None: all.
 
     Raises:
+        PartDone: this worker's shards are done, and those of others are not.
         ModelError: the teacher has other classes, or gives a logit that half precision cannot hold.
     """
     dataset = Dataset.open(data)
@@ -46,11 +51,12 @@ def teacher_logits(
     rendered = tf.function(show, reduce_retracing=True)
 
     layout = Layout.cut(num_views, len(images), dataset.num_classes)
+    shards = layout.shards() if part is None else layout.shards()[part.index :: part.count]
     with (
         open_teacher(teacher.path) as answers,
-        progress.task("teacher's logits", num_views * len(images)) as task,
+        progress.task("teacher's logits", sum(shard.stop - shard.start for shard in shards)) as task,
     ):
-        for shard in layout.shards():
+        for shard in shards:
             if finished(work, shard):
                 task.skip(shard.stop - shard.start)
                 continue
@@ -62,5 +68,8 @@ def teacher_logits(
                 parts.append(answers.predict(pixels, "train", chosen))
                 task.advance(len(chosen))
             write_shard(work, shard, np.concatenate(parts))
+    num_finished = sum(finished(work, shard) for shard in layout.shards())
+    if part is not None and num_finished < len(layout.shards()):
+        raise PartDone(len(shards), num_finished, len(layout.shards()))
     collect(work, layout, out_dir)
     return Artifact.seal(out_dir, {"num_views": num_views, "num_train": len(images)})
