@@ -1,0 +1,145 @@
+"""Does the search find a student that dominates the recipe as written? Samplers against random search at equal time.
+
+Every arm searches the recipe's space from each seed for as many minutes, in a study of its own; a call that was broken
+off goes on where it was. Afterwards the chosen student of each arm and seed and the recipe as written are built, which
+looks at test once for each.
+
+    python benchmarks/search.py pneumoniamnist --data pneumoniamnist.npz --arms tpe,random --seeds 0,1,2 --minutes 15
+      --jobs 2 --set num_threads=1 --work search-work --out benchmarks/results/search.json --settings-chosen "..."
+      --test-looked-at "..."
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import _host
+import numpy as np
+
+from edgekd import api, pipeline, recipe, statistics
+from edgekd.artifact import read_json, write_json
+from edgekd.cache import Cache, default_root
+from edgekd.claims import shipped_of
+from edgekd.recipe import Recipe
+from edgekd.search import search, space
+
+OBJECTIVES = ("auc", "tflite_bytes", "p50_ms")
+# What the chosen student is to cost at most, as shares of the recipe as written.
+MAX_BYTES, MAX_P50 = 0.5, 0.7
+
+
+def dominates(figures: Mapping[str, Any], written: Mapping[str, Any]) -> bool:
+    """No less accurate on val, by AUC and by accuracy, at most half the bytes and 0.7 of the time."""
+    return (
+        figures["auc"] >= written["auc"]
+        and figures["accuracy"] >= written["accuracy"]
+        and figures["tflite_bytes"] <= MAX_BYTES * written["tflite_bytes"]
+        and figures["p50_ms"] <= MAX_P50 * written["p50_ms"]
+    )
+
+
+def searched(
+    base: Recipe, arm: str, seed: int, minutes: float, jobs: int, folder: Path, cache: Cache
+) -> dict[str, Any]:
+    """Search from one seed by one sampler for what is left of the minutes; finished arms are read back."""
+    done = folder / "seconds.json"
+    spent = read_json(done)["seconds"] if done.exists() else 0.0
+    resumed = (folder / "study.jsonl").exists()
+    left = 60 * minutes - spent
+    if left > 1:
+        started = time.monotonic()
+        try:
+            search(
+                recipe.from_table({**_table(base), "search": {**_table(base)["search"], "sampler": arm}}),
+                folder,
+                cache=cache,
+                budget_minutes=left / 60,
+                num_workers=jobs,
+                resume=resumed,
+                seed=seed,
+            )
+        finally:
+            write_json(done, {"seconds": spent + time.monotonic() - started})
+    found: dict[str, Any] = read_json(folder / "search.json")
+    return found
+
+
+def _table(value: Recipe) -> dict[str, Any]:
+    from edgekd.options import to_table
+
+    return to_table(value)
+
+
+def summary(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What an arm came to, on val."""
+    written = found["as_written"]["measured"]
+    complete = [row for row in found["trials"] if row["measured"]]
+    chosen = next((row for row in found["trials"] if row["number"] == found["chosen"]), None)
+    shown = ("auc", "accuracy", "tflite_bytes", "gzip_bytes", "p50_ms")
+    return {
+        "num_trials": len(found["trials"]),
+        "num_complete": len(complete),
+        "num_dominating": sum(dominates(row["measured"], written) for row in complete),
+        "as_written": {name: written[name] for name in shown},
+        "chosen": chosen and {"changes": chosen["changes"], **{name: chosen["measured"][name] for name in shown}},
+        "chosen_dominates": bool(chosen and dominates(chosen["measured"], written)),
+        "bytes_share": chosen and chosen["measured"]["tflite_bytes"] / written["tflite_bytes"],
+        "p50_share": chosen and chosen["measured"]["p50_ms"] / written["p50_ms"],
+    }
+
+
+def on_test(recipe_: Recipe, cache: Cache) -> tuple[np.ndarray[Any, Any], float]:
+    """Which test images the shipped model of a recipe gets right, and its AUC."""
+    made, _ = pipeline.artifacts(recipe_, cache=cache, until="verify")
+    shipped = shipped_of([made["quantize"]])["id"]
+    with np.load(made["verify"].path / "scores.npz", allow_pickle=False) as scores:
+        right = scores[f"{shipped}__test"].argmax(axis=1) == scores["labels__test"]
+    return right, float(made["verify"].facts["models"][shipped]["test"]["auc"])
+
+
+def main() -> None:
+    """Search, build the chosen ones, print JSON."""
+    parser = _host.parser(__doc__)
+    parser.add_argument("recipe")
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--arms", default="tpe,random")
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--minutes", type=float, default=15.0, help="of an arm and seed")
+    parser.add_argument("--work", type=Path, default=Path("search-work"), help="folder of the studies")
+    _host.add_chain_options(parser)
+    asked: argparse.Namespace = parser.parse_args()
+    _host.show_progress()
+    base = api.load_recipe(asked.recipe, data=asked.data, overrides=api.parse_overrides(tuple(asked.set)))
+    base = recipe.from_table({**_table(base), "search": {**_table(base)["search"], "objectives": list(OBJECTIVES)}})
+    cache = Cache(asked.cache_dir or default_root())
+    right_before, auc_before = on_test(space.changed(base, {}), cache)
+    arms: dict[str, Any] = {}
+    for arm in asked.arms.split(","):
+        for seed in map(int, asked.seeds.split(",")):
+            found = searched(base, arm, seed, asked.minutes, asked.jobs, asked.work / f"{arm}-{seed}", cache)
+            row = summary(found)
+            if row["chosen"]:
+                right, auc = on_test(space.changed(base, row["chosen"]["changes"]), cache)
+                gain = statistics.paired_difference(right, right_before)
+                row["test"] = {
+                    "top1": float(right.mean()),
+                    "auc": auc,
+                    "top1_minus_as_written": gain.estimate,
+                    "ci95": [gain.low, gain.high],
+                    "n": len(right),
+                }
+            arms.setdefault(arm, {})[str(seed)] = row
+    as_written = {"top1": float(right_before.mean()), "auc": auc_before, "n": len(right_before)}
+    result = {"benchmark": "search", "recipe": asked.recipe, "minutes": asked.minutes, "jobs": asked.jobs}
+    space_ = _table(base)["search"]["space"]
+    _host.report(
+        {**result, "space": space_, "test_as_written": as_written, "arms": arms, **_host.words(asked)}, asked.out
+    )
+
+
+if __name__ == "__main__":
+    main()
