@@ -41,7 +41,13 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (2.3, ("attribution", "budget_report")),
     (2.0, ("tflite.edit",)),
     (2.1, ("tflite.sparse",)),
-    (2.2, ("tflite.view", "data.dataset", "data.source", "data.medmnist")),
+    (2.2, ("tflite.view", "data.dataset", "data.source", "data.medmnist", "data.dicom")),
+    (2.2, ("data.spelling", "data.draw", "data.rows")),
+    (2.25, ("data.groups",)),
+    (2.3, ("data.arrange", "data.columns")),
+    (2.32, ("data.dicom_headers", "data.tfrecord")),
+    (2.35, ("data.folder",)),
+    (2.37, ("data.table",)),
     (2.1, ("models.layers", "models.taps", "models.graft", "models.weights")),
     (2.0, ("models.kinds",)),
     (2.1, ("models.foreign", "models.given")),
@@ -58,7 +64,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (2.5, ("channels.plan", "channels.macs", "channels.criteria")),
     (2.6, ("channels.choose", "channels.surgery")),
     (2.7, ("channels",)),
-    (2.3, ("data.cifar100", "data.folder", "data.npz", "data.synthetic_cells", "data.made_up")),
+    (2.3, ("data.cifar100", "data.npz", "data.synthetic_cells", "data.made_up")),
     (2.4, ("tflite.convert", "tflite.describe", "tflite.metadata_reader", "tflite.layer_errors", "data.sources")),
     (2.45, ("tflite.float_layers", "tflite.mixed")),
     (2.3, ("data.coverage",)),
@@ -112,6 +118,7 @@ LEVEL_OF = {name: level for level, names in LEVELS for name in names}
 DOORS = {
     **{"tf_keras": "_keras", "tensorflow_model_optimization": "_keras", "ai_edge_litert": "_litert"},
     **{"click": "cli", "tf2onnx": "onnx_export", "onnxruntime": "model_process", "optuna": "search"},
+    **{"pydicom": "data.dicom", "pyarrow": "data.rows", "openpyxl": "data.rows"},
 }
 
 WITHOUT_TENSORFLOW = ("runtime", "measure", "model_child", "preprocessing", "manifest", "tasks", "_litert")

@@ -10,7 +10,6 @@ from PIL import Image
 from edgekd import data
 from edgekd.artifact import Artifact
 from edgekd.config.data import Data
-from edgekd.data.folder import load_folder
 from edgekd.data.source import Source
 from edgekd.errors import DataError
 
@@ -23,7 +22,7 @@ def fill(folder: Path, count: int, suffix: str = ".png", start: int = 0) -> None
 
 
 def load(root: Path, **config: object) -> Source:
-    return load_folder(root, Data(path=str(root), **config))
+    return data.load_source(Data(path=str(root), **config))
 
 
 def names(source: Source, split: str) -> list[str]:
@@ -133,12 +132,12 @@ def test_hidden_things_are_passed_over_in_silence_and_others_with_a_warning(tmp_
     fill(tmp_path / ".cache", 4)
     (tmp_path / "a" / ".DS_Store").write_bytes(b"x")
     assert load(tmp_path).warnings == ()
-    (tmp_path / "a" / "slide.dcm").write_bytes(b"x")
+    (tmp_path / "a" / "slide.svs").write_bytes(b"x")
     (tmp_path / "empty").mkdir()
     source = load(tmp_path)
     assert source.class_names == ("a", "b")
     assert source.warnings == (
-        '"a": 1 entries are no images and were passed over: slide.dcm, ...',
+        '"a": 1 file(s) are no images and were passed over: slide.svs',
         '"empty" has no images and is no class',
     )
 

@@ -12,7 +12,29 @@ class Data:
     """The images, and how they become the model's input."""
 
     name: str = option("", "a data set known by name (see the README); empty: own data at path")
-    path: str = option("", "a class folder or an NPZ file in MedMNIST layout; with a name: its file, already here")
+    path: str = option(
+        "",
+        "a folder of class folders, of DICOM files or of TFRecord files, a table (CSV, TSV, Parquet, Excel), a TFRecord "
+        "file, or an NPZ file in MedMNIST layout; with a name: its file, already here",
+    )
+    table: str = option("", "a table that says which image is what, its paths relative to data.path")
+    path_column: str = option("", "column of the table with the image files; empty: guessed. Of TFRecord: the image")
+    label_column: str = option("", "column with the class; empty: guessed")
+    label_columns: tuple[str, ...] = option((), "columns with 0 or 1, one a label")
+    label_separator: str = option("|", "what stands between several labels in a cell, of a multi-label task")
+    no_finding: str = option("No Finding", "the cell of a multi-label task that says none; an empty cell does, too")
+    patient_column: str = option("", "column with the patient, who is never in two splits; empty: guessed")
+    patient_pattern: str = option("", "regular expression with one group: the patient in a file name")
+    split_column: str = option("", "column with train, val or test; empty: guessed")
+    subgroup_columns: tuple[str, ...] = option((), "columns that tell subgroups apart, such as sex or site")
+    classes: tuple[str, ...] = option((), "the classes in their order; empty: sorted. An order that grades need")
+    dicom_frame: int = option(
+        0, "which frame of a multi-frame DICOM file is taken, from 1; 0: such files are refused", minimum=0
+    )
+    dicom_window: tuple[float, ...] = option(
+        (), "window of all DICOM images, [centre, width]; empty: each file's own, or else its least and largest value"
+    )
+    allow_burned_in: bool = option(False, "take DICOM images that say of themselves that text is burned into them")
     task: str = option(
         "auto",
         "what is asked of an image: multi-class (one class), ordinal (one grade; their order is that of the labels), "

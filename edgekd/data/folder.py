@@ -1,160 +1,130 @@
-"""Class folders: ``root/<class>/*.png``, or ``root/<split>/<class>/*.png``."""
+"""Class folders: ``root/<class>/*.png``, or ``root/<split>/<class>/*.png``; images may lie in folders below."""
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edgekd.artifact import sha256_file
 from edgekd.config.data import Data
-from edgekd.data.dataset import SPLITS
-from edgekd.data.source import FileRef, Source, SourceSplit
+from edgekd.data import dicom
+from edgekd.data.arrange import listed
+from edgekd.data.source import FileRef, Item, Listing, PictureRef
+from edgekd.data.spelling import split_of
 from edgekd.errors import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
-SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 
 
-def load_folder(root: Path, config: Data) -> Source:
-    """Read the layout of a folder of images; the pictures themselves are read later.
+def list_folder(root: Path, config: Data) -> Listing:
+    """List the layout of a folder of images; the pictures themselves are read later.
 
-    With split folders, val or test that are missing are taken out of train; without, both are. A split is drawn
-    per class from ``split_seed``, so that it is the same again; its share is one of all images that are divided. Hidden
-    files, and links that lead out of the folder, are passed over; what else is passed over is a warning.
+    Hidden files, and links that lead out of the folder or in circles, are passed over; what else is passed over is a
+    warning.
 
     Raises:
-        DataError: no images, one class, a class with too few images, a class that a split folder lacks, a folder that
-            cannot be listed.
+        DataError: no images, two folders for one split, split folders below a class, a folder that cannot be listed.
     """
     try:
-        return _load(root, config)
+        return _list(root, config)
     except OSError as error:
         raise DataError(f'"{error.filename or root}" cannot be read: {error.strerror or error}') from None
 
 
-def _load(root: Path, config: Data) -> Source:
+def _list(root: Path, config: Data) -> Listing:
     warnings: list[str] = []
     folders = _split_folders(root)
-    found = {split: _classes(path, root, warnings) for split, path in folders.items()}
-    if folders != {"train": root}:
+    given = folders != {"train": root}
+    items = []
+    for split, folder in folders.items():
+        for path in _subfolders(folder):
+            pictures = _pictures(path, root, config, warnings)
+            items += [Item(picture, (path.name,), split if given else "") for picture in pictures]
+    if given:
         unused = [path.name for path in _subfolders(root) if path not in folders.values()]
         if unused:
             warnings.append(f"passed over beside the split folders: {', '.join(unused)}")
-    class_names = sorted(found["train"])
-    if not class_names:
-        raise DataError(f'"{root}" has no images; wanted: a folder per class with {", ".join(SUFFIXES)} files in it')
-    if len(class_names) < 2:
+    if not items:
+        remedy = ""
+        if any(dicom.is_dicom(path) or path.suffix.lower() in SUFFIXES for path in walk(root)):
+            remedy = "; for images that a table tells apart, give the table: --set data.table=labels.csv"
         raise DataError(
-            f'"{root}" has one class, "{class_names[0]}"; a folder for each of at least two classes is wanted'
+            f'"{root}" has no images; wanted: a folder per class with {", ".join(SUFFIXES)} or DICOM files in it{remedy}'
         )
-    for name in class_names:
-        if not name.isprintable():
-            raise DataError(f'"{root}": the class folder {name!r} has a name that cannot be printed; rename it')
-    for split, classes in found.items():
-        for name in sorted(set(classes) ^ set(class_names)):
-            lacking = split if name in class_names else "train"
-            raise DataError(f'"{root}": class "{name}" has no images in {lacking}; every split needs every class')
-    splits = {split: _split(classes, class_names) for split, classes in found.items()}
-    sizes = np.bincount(splits["train"][1])
-    for split, fraction in (("test", config.test_fraction), ("val", config.val_fraction)):
-        if split not in splits:
-            counts = np.maximum(1, np.rint(fraction * sizes)).astype(int)
-            splits["train"], splits[split] = _take_out(splits["train"], counts, config.split_seed, class_names, root)
-    return Source(
-        root.resolve().name,
-        tuple(class_names),
-        {split: SourceSplit(*splits[split]) for split in SPLITS},
-        _digest(splits),
-        config.licence,
-        config.source or "own data",
-        warnings=tuple(warnings),
-    )
+    return Listing(root.resolve().name, f'"{root}"', items, warnings=tuple(warnings))
+
+
+def walk(folder: Path, root: Path | None = None) -> Iterator[Path]:
+    """Every file below a folder that is not hidden, sorted; no link is followed out of ``root``, nor one to a folder."""
+    inside = (root or folder).resolve()
+    for path, folders, files in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for name in sorted(files):
+            file = Path(path) / name
+            if not is_hidden(name) and (not file.is_symlink() or _leads_inside(file, inside)):
+                yield file
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the data: ``.DS_Store``, ``__MACOSX``, ``Thumbs.db``."""
+    return name.startswith((".", "__")) or name.lower() in ("thumbs.db", "desktop.ini")
+
+
+def reference(path: Path, root: Path, config: Data) -> PictureRef | None:
+    """How a file is read, by its suffix or, of DICOM, by its first bytes; None for a file of another kind."""
+    name = path.relative_to(root).as_posix()
+    if path.suffix.lower() in SUFFIXES:
+        return FileRef(path, name)
+    return dicom.DicomRef(path, name, config.dicom_frame, config.dicom_window) if dicom.is_dicom(path) else None
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _leads_inside(link: Path, inside: Path) -> bool:
+    return link.is_file() and link.resolve().is_relative_to(inside)
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
     """The folder of each split; all is train where there is no such folder."""
     folders: dict[str, Path] = {}
     for path in _subfolders(root):
-        split = SPLIT_NAMES.get(path.name.lower())
+        split = split_of(path.name)
         if split in folders:
             raise DataError(
                 f'"{root}": "{folders[split].name}" and "{path.name}" both name the {split} split; keep one'
             )
-        if split is not None:
+        if split:
             folders[split] = path
     return folders if "train" in folders else {"train": root}
 
 
-_Labelled = tuple[Sequence[FileRef], NDArray[np.int64]]
-
-
 def _subfolders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith((".", "__")))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
 
 
-def _classes(folder: Path, root: Path, warnings: list[str]) -> dict[str, list[FileRef]]:
-    """The images of each class folder; folders without images are no classes."""
-    inside = root.resolve()
-    found = {}
-    for path in _subfolders(folder):
-        shown = path.relative_to(root).as_posix()
-        entries = [entry for entry in sorted(path.iterdir()) if not entry.name.startswith((".", "__"))]
-        files = [entry for entry in entries if entry.is_file() and entry.resolve().is_relative_to(inside)]
-        images = [file for file in files if file.suffix.lower() in SUFFIXES]
-        if images:
-            found[path.name] = [FileRef(file, file.relative_to(root).as_posix()) for file in images]
-            others = sorted(set(entries) - set(images))
-            if others:
-                warnings.append(
-                    f'"{shown}": {len(others)} entries are no images and were passed over: {others[0].name}, ...'
-                )
-        else:
-            warnings.append(f'"{shown}" has no images and is no class')
-    return found
-
-
-def _split(classes: dict[str, list[FileRef]], class_names: Sequence[str]) -> _Labelled:
-    files = [file for name in class_names for file in classes[name]]
-    labels = [label for label, name in enumerate(class_names) for _ in classes[name]]
-    return files, np.asarray(labels, np.int64)
-
-
-def _take_out(
-    split: _Labelled, counts: NDArray[np.int64], seed: int, class_names: Sequence[str], root: Path
-) -> tuple[_Labelled, _Labelled]:
-    """Move ``counts[label]`` images of every class into a new split."""
-    files, labels = split
-    generator = np.random.default_rng(seed)
-    chosen = np.zeros(len(labels), bool)
-    for label, name in enumerate(class_names):
-        members = np.flatnonzero(labels == label)
-        if counts[label] >= len(members):
-            raise DataError(
-                f'"{root}": class "{name}" has too few images for train, val and test; at least 3 are wanted'
-            )
-        chosen[generator.permutation(members)[: counts[label]]] = True
-
-    def part(mask: NDArray[np.bool_]) -> _Labelled:
-        return [file for file, kept in zip(files, mask, strict=True) if kept], labels[mask]
-
-    return part(~chosen), part(chosen)
-
-
-def _digest(splits: dict[str, _Labelled]) -> str:
-    digest = hashlib.sha256()
-    for split in SPLITS:
-        for file, label in zip(*splits[split], strict=True):
-            digest.update(os.fsencode(f"{split}\0{file.name}\0{label}\0{_file_digest(file.path)}\n"))
-    return digest.hexdigest()
-
-
-def _file_digest(path: Path) -> str:
-    try:
-        return sha256_file(path)
-    except OSError:
-        return "unreadable"  # named by prepare, among the other unreadable files
+def _pictures(folder: Path, root: Path, config: Data, warnings: list[str]) -> list[PictureRef]:
+    """The images of a class folder; folders without images are no classes."""
+    shown = folder.relative_to(root).as_posix()
+    if folder.is_symlink() and not folder.resolve().is_relative_to(root.resolve()):
+        warnings.append(f'"{shown}" is a link out of the folder and was not followed')
+        return []
+    below = [path.name for path in _subfolders(folder) if split_of(path.name)]
+    if "train" in map(split_of, below):
+        raise DataError(
+            f'"{root}": "{shown}" holds split folders ({", ".join(below)}); wanted: the class folders in the split '
+            "folders, not the other way round"
+        )
+    files = list(walk(folder, root))
+    found = {path: reference(path, root, config) for path in files}
+    pictures = [picture for picture in found.values() if picture is not None]
+    if not pictures:
+        warnings.append(f'"{shown}" has no images and is no class')
+        return []
+    others = [path.relative_to(folder).as_posix() for path in files if found[path] is None]
+    links = [path.name for path in sorted(folder.iterdir()) if path.is_symlink() and path not in found]
+    if others or links:
+        names = [*others, *links]
+        warnings.append(f'"{shown}": {len(names)} file(s) are no images and were passed over: {listed(names)}')
+    return pictures

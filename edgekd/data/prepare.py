@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,17 +12,19 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd.artifact import Artifact
+from edgekd.artifact import Artifact, write_json
 from edgekd.config.data import Data
+from edgekd.data.arrange import listed
 from edgekd.data.coverage import coverage_warnings
-from edgekd.data.dataset import SPLITS
-from edgekd.data.source import FileRef, Pictures, Source, SourceSplit
+from edgekd.data.dataset import COLUMNS_FILE, SPLITS
+from edgekd.data.source import PictureRef, Source, SourceSplit
 from edgekd.data.sources import load_source
 from edgekd.errors import DataError
 from edgekd.preprocessing import preprocess
 from edgekd.progress import Progress, Task
 
-MAX_LISTED = 10
+logger = logging.getLogger("edgekd")
+
 PROBED_PICTURES = 200
 
 
@@ -45,8 +48,10 @@ class Probe:
 
 
 def probe(config: Data) -> Probe:
-    """Look at a data set without preparing it. Raises DataError as the loaders do."""
+    """Look at a data set without preparing it, and say what was guessed. Raises DataError as the loaders do."""
     source = load_source(config)
+    for note in source.notes:
+        logger.info(f"{source.name}: {note}")
     pictures = source.splits["train"].pictures
     if isinstance(pictures, np.ndarray):
         side = min(pictures.shape[1:3])
@@ -63,7 +68,8 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
     """Decode and preprocess every picture once.
 
     Writes ``<split>_images.npy`` (uint8 ``(n, s, s, 3)``), ``<split>_labels.npy`` (int64 ``(n,)``, of a multi-label
-    task ``(n, K)``) and ``calibration_indices.npy`` (into train, sorted). Calibration images are drawn from train
+    task ``(n, K)``) and ``calibration_indices.npy`` (into train, sorted); where they are known, ``<split>_groups.npy``
+    (int64 ``(n,)``, a number for each patient) and ``columns.json`` (subgroups by split and column). Calibration images are drawn from train
     alone, in equal shares of the classes as far as they reach.
 
     Args:
@@ -87,6 +93,11 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
     _check_classes(source)
     for name in SPLITS:
         np.save(out_dir / f"{name}_labels.npy", splits[name].labels)
+        if (groups := splits[name].groups) is not None:
+            np.save(out_dir / f"{name}_groups.npy", groups)
+    if splits["train"].columns:
+        columns = {name: {key: cells.tolist() for key, cells in splits[name].columns.items()} for name in SPLITS}
+        write_json(out_dir / COLUMNS_FILE, columns)
     indices = calibration_indices(splits["train"].labels, config.num_calibration_samples, config.split_seed)
     np.save(out_dir / "calibration_indices.npy", indices)
     warnings = _warnings(source, config, out_dir, unreadable, indices)
@@ -114,7 +125,7 @@ def calibration_indices(labels: NDArray[np.int64], count: int, seed: int) -> NDA
     return np.asarray(sorted(chosen), np.int64)
 
 
-def _shorter_side(picture: FileRef) -> int | None:
+def _shorter_side(picture: PictureRef) -> int | None:
     try:
         return picture.shorter_side()
     except DataError:
@@ -128,10 +139,10 @@ def _write_images(path: Path, split: SourceSplit, config: Data, unreadable: dict
         _write_header(file, len(readable), config.image_size)
         for index, picture in enumerate(split.pictures):
             try:
-                pixels = picture.read() if isinstance(picture, FileRef) else picture
+                pixels = picture if isinstance(picture, np.ndarray) else picture.read()
                 file.write(preprocess(pixels, config.image_size, config.resize).tobytes())
             except DataError as error:
-                if not isinstance(picture, FileRef):
+                if isinstance(picture, np.ndarray):
                     raise
                 readable[index] = False
                 unreadable[picture.name] = str(error)
@@ -141,8 +152,7 @@ def _write_images(path: Path, split: SourceSplit, config: Data, unreadable: dict
         # The format leaves room in the header, so that a smaller count takes as many bytes.
         file.seek(0)
         _write_header(file, int(readable.sum()), config.image_size)
-    pictures: Pictures = [picture for picture, kept in zip(split.pictures, readable, strict=True) if kept]
-    return SourceSplit(pictures, split.labels[readable])
+    return split.take(readable)
 
 
 def _write_header(file: BinaryIO, count: int, size: int) -> None:
@@ -168,10 +178,8 @@ def _check_classes(source: Source) -> None:
 
 def _check_unreadable(unreadable: dict[str, str], config: Data) -> None:
     if unreadable and not config.skip_unreadable:
-        listed = ", ".join(list(unreadable)[:MAX_LISTED])
-        more = f" and {len(unreadable) - MAX_LISTED} more" if len(unreadable) > MAX_LISTED else ""
         raise DataError(
-            f"{len(unreadable)} unreadable image(s): {listed}{more} (the first: {next(iter(unreadable.values()))}); "
+            f"{len(unreadable)} unreadable image(s): {listed(list(unreadable))} (the first: {next(iter(unreadable.values()))}); "
             "mend or remove them, or go on without them: --set data.skip_unreadable=true"
         )
 
@@ -228,4 +236,5 @@ def _facts(
         "sha256": source.sha256,
         "warnings": warnings,
         "unreadable": sorted(unreadable),
+        **({"notes": list(source.notes)} if source.notes else {}),
     }

@@ -1,24 +1,53 @@
-"""What a loader gives: pictures that are not preprocessed yet, their labels, and where they come from."""
+"""What a loader gives: pictures that are not preprocessed yet, their labels, and where they come from.
+
+Every loader of files lists :class:`Item`; :func:`edgekd.data.arrange.arrange` makes splits of them. A picture is decoded
+when it is asked for, by its reference.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.artifact import sha256_file
 from edgekd.preprocessing import Picture, open_image, shorter_side
+
+
+class PictureRef(Protocol):
+    """A picture that still lies on disk.
+
+    Attributes:
+        name: relative to the data folder; what messages and reports show.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - an attribute, described above
+
+    def read(self) -> Picture:
+        """Decode it. Raises DataError."""
+        ...
+
+    def shorter_side(self) -> int:
+        """Shorter side in pixels. Raises DataError."""
+        ...
+
+    def digest(self) -> str:
+        """SHA-256 of the bytes it is decoded from. Raises OSError."""
+        ...
 
 
 @dataclass(frozen=True)
 class FileRef:
-    """A picture that still lies on disk.
+    """An image file: a :class:`PictureRef`.
 
     Attributes:
         path: of the file.
-        name: relative to the data folder; what messages and reports show.
+        name: relative to the data folder.
     """
 
     path: Path
@@ -32,16 +61,88 @@ class FileRef:
         """Shorter side in pixels, from the header. Raises DataError."""
         return shorter_side(self.path, self.name)
 
+    def digest(self) -> str:
+        """SHA-256 of the file."""
+        return sha256_file(self.path)
 
-Pictures = NDArray[np.uint8] | Sequence[FileRef]
+
+@dataclass(frozen=True)
+class Item:
+    """A picture and what is known of it.
+
+    Attributes:
+        picture: where it is.
+        labels: names of its classes; one, or of a multi-label task any number.
+        split: ``train``, ``val`` or ``test`` where the data says so; else empty.
+        group: what must not be divided among splits, a patient: a :func:`hashed <edgekd.data.groups.hasher>` name, which
+            means something within this listing alone; empty: nothing is known.
+        columns: subgroups that it belongs to, ``{"sex": "F"}``.
+    """
+
+    picture: PictureRef
+    labels: tuple[str, ...]
+    split: str = ""
+    group: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What was found at a place, before it is divided.
+
+    Attributes:
+        name: of the data.
+        where: the folder or file, quoted, as messages begin.
+        items: every picture, in any order.
+        several: whether an image may have any number of labels.
+        warnings: what the report has to say.
+        notes: what was guessed; printed, no cause for alarm.
+    """
+
+    name: str
+    where: str
+    items: Sequence[Item]
+    several: bool = False
+    warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+Pictures = NDArray[np.uint8] | Sequence[PictureRef]
 
 
 @dataclass(frozen=True)
 class SourceSplit:
-    """Pictures (an array ``(n, h, w[, 3])``, or files) and their class numbers ``(n,)`` or 0/1 labels ``(n, K)``."""
+    """Pictures and what is known of them.
+
+    Attributes:
+        pictures: an array ``(n, h, w[, 3])``, or references.
+        labels: class numbers ``(n,)``, or 0/1 labels ``(n, K)``.
+        columns: subgroups, each ``(n,)`` texts.
+        groups: a number for each patient, int64 ``(n,)``, which is no identifier; None: patients are not known.
+    """
 
     pictures: Pictures
     labels: NDArray[np.int64]
+    columns: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    groups: NDArray[np.int64] | None = None
+
+    def name(self, index: int) -> str:
+        """What messages call a picture: its relative file name, or its number in an array."""
+        return f"[{index}]" if isinstance(self.pictures, np.ndarray) else self.pictures[index].name
+
+    def read(self, index: int) -> Picture:
+        """Decode one picture. Raises DataError."""
+        return self.pictures[index] if isinstance(self.pictures, np.ndarray) else self.pictures[index].read()
+
+    def take(self, kept: NDArray[np.bool_]) -> SourceSplit:
+        """Only those pictures that a mask ``(n,)`` keeps."""
+        pictures: Pictures
+        if isinstance(self.pictures, np.ndarray):
+            pictures = self.pictures[kept]
+        else:
+            pictures = [self.pictures[index] for index in np.flatnonzero(kept)]
+        columns = {name: values[kept] for name, values in self.columns.items()}
+        return SourceSplit(pictures, self.labels[kept], columns, None if self.groups is None else self.groups[kept])
 
 
 @dataclass(frozen=True)
@@ -57,6 +158,7 @@ class Source:
         public: whether the images may be shown to anyone.
         warnings: what a user has to know about them.
         task: a name in :data:`edgekd.tasks.TASKS`; empty: what the labels look like.
+        notes: what was guessed about the layout; printed.
     """
 
     name: str
@@ -69,3 +171,4 @@ class Source:
     public: bool = False
     warnings: tuple[str, ...] = field(default_factory=tuple)
     task: str = ""
+    notes: tuple[str, ...] = field(default_factory=tuple)

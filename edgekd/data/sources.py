@@ -8,16 +8,21 @@ from functools import partial
 from pathlib import Path
 
 from edgekd.config.data import Data
-from edgekd.data import medmnist
+from edgekd.data import medmnist, rows, tfrecord
+from edgekd.data.arrange import arrange
 from edgekd.data.cifar100 import load_cifar100
-from edgekd.data.folder import load_folder
+from edgekd.data.dicom_headers import with_headers
+from edgekd.data.folder import list_folder, walk
 from edgekd.data.npz import load_npz
-from edgekd.data.source import Source
+from edgekd.data.source import Listing, Source
 from edgekd.data.synthetic_cells import load_synthetic_cells
+from edgekd.data.table import list_table
 from edgekd.errors import DataError
 from edgekd.registry import Registry
 
 Loader = Callable[[Data], Source]
+
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 
 DATASETS: Registry[Loader] = Registry("data set", "edgekd.datasets", DataError)
 
@@ -65,7 +70,7 @@ def _task(source: Source, asked: str) -> str:
         return source.task or next(iter(allowed.values()))
     if asked not in allowed:
         shape = "(n, labels)" if labels.ndim == 2 else "(n,)"
-        remedy = "; multi-label takes an NPZ with 0/1 labels of shape (n, labels)" if asked == "multi-label" else ""
+        remedy = "; multi-label takes 0/1 labels of shape (n, labels), or a table" if asked == "multi-label" else ""
         raise DataError(
             f'data.task = "{asked}": {source.name} has {num_classes} classes and labels of shape {shape}; '
             f"allowed: auto, {', '.join(allowed)}{remedy}"
@@ -79,10 +84,35 @@ def _load(config: Data) -> Source:
         raise DataError(f'data.path = "{config.path}": no such file or folder')
     if config.name:
         return DATASETS[config.name](config)
-    if path.is_dir():
-        return load_folder(path, config)
-    if path.suffix.lower() == ".npz":
+    if path.suffix.lower() == ".npz" and path.is_file():
         return load_npz(path, path.stem if path.stem in medmnist.TABLE else "", config)
+    return arrange(with_headers(_list(path, config), config), config)
+
+
+def _list(path: Path, config: Data) -> Listing:
+    """What lies at a path that is no NPZ file, or what the recipe's table says of it."""
+    if config.table:
+        return _list_table(Path(config.table), path, config)
+    if path.is_dir():
+        records = [file for file in walk(path) if tfrecord.is_tfrecord(file)]
+        return tfrecord.list_records(records, path, config) if records else list_folder(path, config)
+    if tfrecord.is_tfrecord(path):
+        return tfrecord.list_records([path], path.parent, config)
+    if path.suffix.lower() in rows.SUFFIXES:
+        return list_table(path, path.parent, config)
+    if path.suffix.lower() in ARCHIVES:
+        raise DataError(
+            f'data.path = "{config.path}" is an archive, and archives are not unpacked; unpack it and name the folder'
+        )
     raise DataError(
-        f'data.path = "{config.path}": a folder of classes or an .npz file is wanted; other files are not read'
+        f'data.path = "{config.path}": a folder, a table ({", ".join(rows.SUFFIXES)}), TFRecord or an .npz file is '
+        "wanted; other files are not read"
     )
+
+
+def _list_table(table: Path, path: Path, config: Data) -> Listing:
+    if not table.is_file():
+        raise DataError(f'data.table = "{config.table}": no such file')
+    if not path.is_dir():
+        raise DataError(f'data.path = "{config.path}": with data.table, the folder of the images is wanted')
+    return list_table(table, path if config.path else table.parent, config)

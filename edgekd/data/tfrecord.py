@@ -1,0 +1,174 @@
+"""TFRecord files of ``tf.train.Example``: an encoded image and its label in every record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgekd.config.data import Data
+from edgekd.data import columns
+from edgekd.data.rows import Rows
+from edgekd.data.source import Item, Listing
+from edgekd.data.spelling import split_of
+from edgekd.errors import DataError, did_you_mean
+from edgekd.preprocessing import Picture, open_image, shorter_side
+
+SUFFIXES = (".tfrecord", ".tfrecords", ".tfrec", ".record")
+IMAGE_FEATURES = ("image/encoded", "image", "image_raw", "encoded", "jpeg", "png")
+# Before each record: its length, and a checksum of that; behind it, its checksum.
+HEAD, TAIL = 12, 4
+
+
+@dataclass(frozen=True)
+class RecordRef:
+    """An encoded image in a record: a :class:`~edgekd.data.source.PictureRef`.
+
+    Attributes:
+        path: of the file.
+        name: relative to the data folder, with the record's number.
+        offset, length: where the record lies in the file, in bytes.
+        feature: key of the image.
+    """
+
+    path: Path
+    name: str
+    offset: int
+    length: int
+    feature: str
+
+    def read(self) -> Picture:
+        """Decode it. Raises DataError."""
+        return open_image(self._image(), self.name)
+
+    def shorter_side(self) -> int:
+        """Shorter side in pixels, from the header. Raises DataError."""
+        return shorter_side(self._image(), self.name)
+
+    def digest(self) -> str:
+        """SHA-256 of the record."""
+        return hashlib.sha256(self._record()).hexdigest()
+
+    def _record(self) -> bytes:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            return file.read(self.length)
+
+    def _image(self) -> bytes:
+        try:
+            values = _features(self._record())[self.feature]
+            return bytes(values[0])
+        except (OSError, KeyError, IndexError, TypeError) as error:
+            raise DataError(f'"{self.name}" has no image in "{self.feature}" ({type(error).__name__})') from None
+
+
+def is_tfrecord(path: Path) -> bool:
+    """Whether a file's name ends as TFRecord files' do; shards are numbered behind it: ``train.tfrecord-00000-of-00010``."""
+    return path.is_file() and any(end in SUFFIXES for end in (path.suffix.lower(), f".{_stem(path).lower()}"))
+
+
+def _stem(path: Path) -> str:
+    """``tfrecord`` of ``train.tfrecord-00000-of-00010``."""
+    return path.name.rpartition(".")[2].partition("-")[0]
+
+
+def list_records(files: Sequence[Path], root: Path, config: Data) -> Listing:
+    """List the records of some files; their features are read as the columns of a table.
+
+    Splits come from ``data.split_column``, or from the names of the files (``train-00000-of-00010.tfrecord``).
+
+    Raises:
+        DataError: a broken file, features that are not there or have several values.
+    """
+    refs, features = [], []
+    for path in files:
+        name = path.relative_to(root).as_posix()
+        for number, (offset, record) in enumerate(_records(path, name)):
+            refs.append((path, f"{name}[{number}]", offset, len(record)))
+            features.append(_features(record, f"{name}[{number}]"))
+    where = f'"{files[0].relative_to(root).as_posix()}"' if len(files) == 1 else f'"{root}"'
+    if not refs:
+        raise DataError(f"{where} has no records")
+    image = _image_feature(features[0], config, where)
+    rows, notes = _rows(features, image, where, config), [f'image from feature "{image}"']
+    reading = columns.interpret(rows, config, [])
+    by_name = {path: split_of(path.name.partition("-")[0].partition(".")[0]) for path in files}
+    named = all(by_name.values()) and not any(fact.split for fact in reading.facts)
+    items = [
+        Item(
+            RecordRef(*ref, image),
+            fact.labels,
+            by_name[ref[0]] if named else fact.split,
+            fact.group,
+            fact.columns,
+        )
+        for ref, fact in zip(refs, reading.facts, strict=True)
+    ]
+    return Listing(root.resolve().name, where, items, reading.several, notes=(*notes, *reading.notes))
+
+
+def _records(path: Path, name: str) -> list[tuple[int, bytes]]:
+    """Every record and where it begins; TensorFlow checks both checksums."""
+    import tensorflow as tf
+
+    with path.open("rb") as file:
+        if file.read(2) == b"\x1f\x8b":
+            raise DataError(f'"{name}" is compressed; gunzip it first, so that single records can be read')
+    found, offset = [], HEAD
+    try:
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            found.append((offset, record))
+            offset += len(record) + TAIL + HEAD
+    except tf.errors.OpError as error:
+        raise DataError(f'"{name}" is broken after {len(found)} records ({type(error).__name__})') from None
+    return found
+
+
+def _features(record: bytes, name: str = "") -> Mapping[str, Sequence[Any]]:
+    """The features of an Example: lists of bytes, floats or whole numbers. Nothing in it is executed."""
+    import tensorflow as tf
+    from google.protobuf.message import DecodeError
+
+    try:
+        example = tf.train.Example.FromString(record)
+    except DecodeError:
+        raise DataError(f'"{name}" is no tf.train.Example') from None
+    lists = {
+        key: getattr(value, value.WhichOneof("kind") or "", None) for key, value in example.features.feature.items()
+    }
+    return {key: list(values.value) if values is not None else [] for key, values in lists.items()}
+
+
+def _image_feature(features: Mapping[str, Sequence[Any]], config: Data, where: str) -> str:
+    chosen = config.path_column or next((name for name in IMAGE_FEATURES if name in features), "")
+    if not chosen:
+        raise DataError(
+            f"{where}: which feature is the image? The records have {', '.join(sorted(features))}; name one with "
+            "--set data.path_column=..."
+        )
+    if chosen not in features:
+        raise DataError(
+            f'data.path_column = "{chosen}": the records have no such feature{did_you_mean(chosen, features)}'
+        )
+    return chosen
+
+
+def _rows(features: Sequence[Mapping[str, Sequence[Any]]], image: str, where: str, config: Data) -> Rows:
+    """Single values as the cells of a table; several labels in a feature are joined by the separator."""
+    names = sorted({name for known in features for name in known} - {image})
+    cells = []
+    for known in features:
+        row = []
+        for name in names:
+            texts = [_text(value) for value in known.get(name, ())]
+            row.append(config.label_separator.join(texts) if len(texts) < 100 else "")
+        cells.append(tuple(row))
+    return Rows(where, tuple(names), tuple(cells))
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace").strip() if len(value) < 1000 else ""
+    return str(int(value) if float(value).is_integer() else value)
