@@ -143,10 +143,10 @@ def test_hidden_things_are_passed_over_in_silence_and_others_with_a_warning(tmp_
 
 
 def test_a_folder_beside_the_split_folders_is_named(tmp_path: Path) -> None:
-    for folder in ("train", "Testing"):
+    for folder in ("train", "raw"):
         fill(tmp_path / folder / "a", 6)
         fill(tmp_path / folder / "b", 6)
-    assert load(tmp_path).warnings == ("passed over beside the split folders: Testing",)
+    assert load(tmp_path).warnings == ("passed over beside the split folders: raw",)
 
 
 def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_unknown_names_and_paths_are_told(tmp_path: Path, make_npz: MakeNpz) -> 
     with pytest.raises(DataError, match=r"is no \.npz file; data set breastmnist is wanted as one"):
         data.probe(Data(name="breastmnist", path=str(tmp_path)))
     (tmp_path / "images.zip").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"a folder of classes or an .npz file is wanted"):
+    with pytest.raises(DataError, match=r"is an archive, and archives are not unpacked; unpack it"):
         data.probe(Data(path=str(tmp_path / "images.zip")))
 
 

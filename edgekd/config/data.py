@@ -14,10 +14,12 @@ class Data:
     name: str = option("", "a data set known by name (see the README); empty: own data at path")
     path: str = option(
         "",
-        "a folder of class folders, of DICOM files or of TFRecord files, a table (CSV, TSV, Parquet, Excel), a TFRecord "
-        "file, or an NPZ file in MedMNIST layout; with a name: its file, already here",
+        "a folder of class folders or of TFRecord files, a table (CSV, TSV, Parquet, Excel), a TFRecord file, or an NPZ "
+        "file in MedMNIST layout; with a name: its file, already here",
     )
-    table: str = option("", "a table that says which image is what, its paths relative to data.path")
+    table: str = option(
+        "", "a table that says which image is what; its paths start from the folder data.path, or else from its own"
+    )
     path_column: str = option("", "column of the table with the image files; empty: guessed. Of TFRecord: the image")
     label_column: str = option("", "column with the class; empty: guessed")
     label_columns: tuple[str, ...] = option((), "columns with 0 or 1, one a label")

@@ -52,8 +52,10 @@ def arrange(listing: Listing, config: Data) -> Source:
     grouped = any(item.group for item in items)
     if shares:
         divided = np.flatnonzero(parts == "train")
-        # Of several labels, an image without any belongs to a stratum too.
-        strata = np.column_stack([hot, ~hot.any(axis=1)]) if listing.several and not hot.any(axis=1).all() else hot
+        # Of several labels, images without any are a stratum too, where there are enough to be shared out.
+        none = ~hot.any(axis=1)
+        enough = len(np.unique(units[divided][none[divided]])) > len(shares)
+        strata = np.column_stack([hot, none]) if enough else hot
         parts[divided] = draw(
             strata[divided].astype(np.int64),
             np.unique(units[divided], return_inverse=True)[1],
@@ -104,7 +106,7 @@ def _class_names(items: Sequence[Item], wanted: Sequence[str], listing: Listing)
     if clashes:
         listed = "; ".join(", ".join(f'"{name}" ({counts[name]} images)' for name in group) for group in clashes)
         raise DataError(
-            f"{listing.where}: labels that differ only in case, spaces, accents or punctuation: {listed}; write each "
+            f"{listing.where}: labels that differ only in case, spaces, accents or underscores: {listed}; write each "
             "class in one way, or give classes that really differ names that differ more"
         )
     if len(names) < 2:
@@ -165,7 +167,7 @@ def _columns(items: Sequence[Item]) -> Mapping[str, NDArray[np.str_]]:
 
 
 def _order_warning(class_names: Sequence[str], config: Data) -> tuple[str, ...]:
-    if config.task != "ordinal" or config.classes or any(name.removeprefix("-").isdigit() for name in class_names):
+    if config.task != "ordinal" or config.classes or all(name.removeprefix("-").isdigit() for name in class_names):
         return ()
     return (f"grades are taken in the order of their letters: {' < '.join(class_names)}; data.classes gives another",)
 

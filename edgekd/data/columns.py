@@ -19,6 +19,8 @@ LABEL_NAMES = (
 PATIENT_NAMES = ("patientid", "patient", "subjectid", "subject", "patientidentifier", "patientnumber")
 SPLIT_NAMES = ("split", "subset", "partition", "set")
 MAX_SUBGROUPS = 50
+# More different cells than these are not shown: they may be identifiers.
+MAX_SHOWN = 5
 
 YES, NO = ("1", "1.0", "true", "yes", "y"), ("0", "0.0", "false", "no", "n")
 
@@ -129,8 +131,14 @@ def _labels(rows: Rows, config: Data, free: Sequence[str], notes: list[str]) -> 
     empty = cells.count("")
     if empty:
         raise DataError(
-            f'{rows.title}: column "{column}" is empty in {empty} of {len(cells)} rows; every image needs a label: fill '
-            "them in, or take the rows out"
+            f'{rows.title}: column "{column}" is empty in {empty} of {len(cells)} rows; every image needs a label: '
+            "fill them in, or take the rows out"
+        )
+    # A wrong column may be one of identifiers, so that its cells are not shown.
+    if len(set(cells)) > max(2, len(cells) / 3):
+        raise DataError(
+            f'{rows.title}: column "{column}" has {len(set(cells))} different values in {len(cells)} rows, too many for '
+            "classes; is it the label? --set data.label_column=... names another"
         )
     joined = [cell for cell in cells if separator and separator in cell]
     if joined:
@@ -148,9 +156,9 @@ def _one_hot(rows: Rows, config: Data) -> tuple[bool, list[tuple[str, ...]]]:
         cells = [cell.lower() for cell in rows.column(name, "data.label_columns")]
         others = Counter(cell for cell in cells if cell not in (*YES, *NO))
         if others:
-            value, count = others.most_common(1)[0]
+            shown = f" ({', '.join(sorted(others))})" if len(others) <= MAX_SHOWN else ""
             raise DataError(
-                f'{rows.title}: column "{name}" has "{value}" in {count} rows; 0 and 1 are allowed (uncertain and '
+                f'{rows.title}: column "{name}" has other values in {others.total()} rows{shown}; 0 and 1 are allowed (uncertain and '
                 "missing findings must be decided first)"
             )
         for labels, cell in zip(found, cells, strict=True):
@@ -167,11 +175,11 @@ def _one_hot(rows: Rows, config: Data) -> tuple[bool, list[tuple[str, ...]]]:
 
 def _splits(rows: Rows, column: str) -> list[str]:
     cells = rows.column(column, "data.split_column")
-    unknown = sorted({cell for cell in cells if not split_of(cell)})
+    unknown = {cell for cell in set(cells) if not split_of(cell)}
     if unknown:
+        shown = ", ".join(map(repr, sorted(unknown))) if len(unknown) <= MAX_SHOWN else f"{len(unknown)} other values"
         raise DataError(
-            f'{rows.title}: column "{column}" has {", ".join(repr(cell) for cell in unknown[:5])} in '
-            f"{sum(1 for cell in cells if cell in unknown)} rows; train, val and test, or their usual names, are wanted"
+            f'{rows.title}: column "{column}" has {shown} in {sum(cell in unknown for cell in cells)} rows; train, val and test, or their usual names, are wanted'
         )
     return [split_of(cell) for cell in cells]
 

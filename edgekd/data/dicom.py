@@ -174,9 +174,9 @@ def _windowed(values: Floats, dataset: Any, window: Sequence[float], pydicom: An
             raise DataError(f"a window of width {window[1]:g} is not allowed; name one with data.dicom_window")
         if function not in FUNCTIONS:
             raise DataError(f'VOI LUT function "{function}" is not known; known: {", ".join(FUNCTIONS)}')
-        return FUNCTIONS[function](values, *window)
+        return FUNCTIONS[function](values, window[0], window[1])
     if window:
-        return linear(values, *window)
+        return linear(values, window[0], window[1])
     if dataset.get("VOILUTSequence"):
         bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
         shown = pydicom.pixels.apply_voi(np.rint(values).astype(np.int64), dataset)
@@ -184,7 +184,7 @@ def _windowed(values: Floats, dataset: Any, window: Sequence[float], pydicom: An
     bits = int(dataset.BitsStored)
     rescaled = dataset.get("RescaleSlope") is not None or dataset.get("ModalityLUTSequence")
     if bits <= 8 and not rescaled and not dataset.get("PixelRepresentation"):
-        return values * (255 / (2**bits - 1))
+        return np.asarray(values * (255 / (2**bits - 1)))
     low, high = values.min(), values.max()
     return np.asarray((values - low) * (255 / (high - low)) if high > low else np.zeros_like(values))
 

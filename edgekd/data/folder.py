@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from edgekd.config.data import Data
-from edgekd.data import dicom
+from edgekd.data import dicom, rows
 from edgekd.data.arrange import listed
 from edgekd.data.source import FileRef, Item, Listing, PictureRef
 from edgekd.data.spelling import split_of
@@ -47,15 +47,20 @@ def _list(root: Path, config: Data) -> Listing:
     if not items:
         remedy = ""
         if any(dicom.is_dicom(path) or path.suffix.lower() in SUFFIXES for path in walk(root)):
-            remedy = "; for images that a table tells apart, give the table: --set data.table=labels.csv"
-        raise DataError(
-            f'"{root}" has no images; wanted: a folder per class with {", ".join(SUFFIXES)} or DICOM files in it{remedy}'
-        )
+            remedy = f"; if a table says what the images are, name it: --set data.table={_table(root)}"
+        wanted = f"a folder per class with {', '.join(SUFFIXES)} or DICOM files in it"
+        raise DataError(f'"{root}" has no images; wanted: {wanted}{remedy}')
     return Listing(root.resolve().name, f'"{root}"', items, warnings=tuple(warnings))
 
 
+def _table(root: Path) -> Path:
+    """A table beside the images, or what one could be called."""
+    found = (path for path in sorted(root.iterdir()) if path.suffix.lower() in rows.SUFFIXES and path.is_file())
+    return next(found, root / "labels.csv")
+
+
 def walk(folder: Path, root: Path | None = None) -> Iterator[Path]:
-    """Every file below a folder that is not hidden, sorted; no link is followed out of ``root``, nor one to a folder."""
+    """Every file below a folder that is not hidden, sorted; no link leads out of ``root``, and none to a folder counts."""
     inside = (root or folder).resolve()
     for path, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not is_hidden(name))

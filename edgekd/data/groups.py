@@ -66,14 +66,14 @@ def by_pattern(items: Sequence[Item], pattern: str, where: str) -> list[Item]:
     without = sum(1 for match in found if not (match and match[1]))
     if without:
         raise DataError(
-            f'{where}: data.patient_pattern = "{pattern}" is not found in the names of {without} of {len(items)} images; '
-            'it is searched in "folder/file.png", relative to the data'
+            f'{where}: data.patient_pattern = "{pattern}" is not found in the names of {without} of {len(items)} '
+            'images; it is searched in "folder/file.png", relative to the data'
         )
     return [replace(item, group=hashed(match[1])) for item, match in zip(items, found, strict=True) if match]
 
 
 def _repeats_a_repetition(pattern: str) -> bool:
-    """Whether a group that holds ``*``, ``+`` or ``{n,}``, or alternatives, is itself repeated so: ``(a+)+``, ``(a|aa)*``."""
+    """Whether a group that holds a repetition, or alternatives, is itself repeated: ``(a+)+``, ``(a|aa)*``."""
     bare = re.sub(r"\[\^?\]?(?:\\.|[^\]\\])*\]", "c", re.sub(r"\\.", "e", pattern))
     repeat = r"(?:[*+]|\{\d*,\d*\})"
     inner = re.compile(r"\((?:\?:|\?P<\w+>|\?[=!]|\?<[=!])?([^()]*)\)(" + repeat + r")?")

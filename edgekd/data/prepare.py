@@ -179,7 +179,8 @@ def _check_classes(source: Source) -> None:
 def _check_unreadable(unreadable: dict[str, str], config: Data) -> None:
     if unreadable and not config.skip_unreadable:
         raise DataError(
-            f"{len(unreadable)} unreadable image(s): {listed(list(unreadable))} (the first: {next(iter(unreadable.values()))}); "
+            f"{len(unreadable)} unreadable image(s): {listed(list(unreadable))} (the first: "
+            f"{next(iter(unreadable.values()))}); "
             "mend or remove them, or go on without them: --set data.skip_unreadable=true"
         )
 

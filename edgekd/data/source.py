@@ -1,7 +1,7 @@
 """What a loader gives: pictures that are not preprocessed yet, their labels, and where they come from.
 
-Every loader of files lists :class:`Item`; :func:`edgekd.data.arrange.arrange` makes splits of them. A picture is decoded
-when it is asked for, by its reference.
+Every loader of files lists :class:`Item`; :func:`edgekd.data.arrange.arrange` makes splits of them. A picture is
+decoded when it is asked for, by its reference.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class Item:
         picture: where it is.
         labels: names of its classes; one, or of a multi-label task any number.
         split: ``train``, ``val`` or ``test`` where the data says so; else empty.
-        group: what must not be divided among splits, a patient: a :func:`hashed <edgekd.data.groups.hasher>` name, which
-            means something within this listing alone; empty: nothing is known.
+        group: what must not be divided among splits, a patient: a hashed name
+            (:func:`edgekd.data.groups.hasher`) that means something within this listing alone; empty: not known.
         columns: subgroups that it belongs to, ``{"sex": "F"}``.
     """
 
@@ -140,7 +140,7 @@ class SourceSplit:
         if isinstance(self.pictures, np.ndarray):
             pictures = self.pictures[kept]
         else:
-            pictures = [self.pictures[index] for index in np.flatnonzero(kept)]
+            pictures = [picture for picture, wanted in zip(self.pictures, kept, strict=True) if wanted]
         columns = {name: values[kept] for name, values in self.columns.items()}
         return SourceSplit(pictures, self.labels[kept], columns, None if self.groups is None else self.groups[kept])
 

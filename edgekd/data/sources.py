@@ -80,6 +80,12 @@ def _task(source: Source, asked: str) -> str:
 
 def _load(config: Data) -> Source:
     path = Path(config.path)
+    if config.patient_pattern and config.patient_column:
+        raise DataError("data.patient_pattern and data.patient_column both say who the patient is; give one of them")
+    if len(config.dicom_window) not in (0, 2) or config.dicom_window[1:] and config.dicom_window[1] < 1:
+        raise DataError(
+            f"data.dicom_window = {list(config.dicom_window)}: [centre, width] with a width of at least 1 is wanted"
+        )
     if config.path and not path.exists():
         raise DataError(f'data.path = "{config.path}": no such file or folder')
     if config.name:

@@ -14,12 +14,12 @@ SPLIT_NAMES = {
 
 
 def plain(name: str) -> str:
-    """Without case, accents, spaces and punctuation: ``"Pneumonía "`` and ``"pneumonia"`` are the same word.
+    """Without case, accents, spaces and underscores: ``"Pneumonía "`` and ``"pneumonia"`` are the same word.
 
-    Signs that mean something (``+``, ``<``) stay.
+    Signs that may mean something (``+``, ``-``, ``<``) stay.
     """
     decomposed = unicodedata.normalize("NFKD", name.casefold())
-    return "".join(sign for sign in decomposed if not (sign.isspace() or unicodedata.combining(sign) or sign in "_-.'"))
+    return "".join(sign for sign in decomposed if not (sign.isspace() or unicodedata.combining(sign) or sign == "_"))
 
 
 def split_of(name: str) -> str:
@@ -31,7 +31,7 @@ def split_of(name: str) -> str:
 
 
 def confusable(names: Iterable[str]) -> list[list[str]]:
-    """Groups of names that differ only in case, spaces, accents or punctuation."""
+    """Groups of names that differ only in case, spaces, accents or underscores."""
     found: dict[str, list[str]] = defaultdict(list)
     for name in sorted(set(names)):
         found[plain(name)].append(name)
@@ -46,7 +46,7 @@ def class_order(names: Iterable[str]) -> list[str]:
 
 def usual(columns: Sequence[str], names: Sequence[str]) -> str | None:
     """The first of ``names``, in their order, that ``columns`` have, however it is written there; None if none."""
-    by_plain = {plain(column): column for column in reversed(columns)}
+    by_plain = {"".join(filter(str.isalnum, plain(column))): column for column in reversed(columns)}
     return next((by_plain[name] for name in names if name in by_plain), None)
 
 

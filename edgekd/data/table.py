@@ -27,8 +27,8 @@ GUESSED_SUFFIXES = (*SUFFIXES, *dicom.SUFFIXES)
 def list_table(path: Path, root: Path, config: Data) -> Listing:
     """List the images that a table names.
 
-    Each row names a file, relative to ``root`` (its suffix may be missing); or, where the table has no such column, DICOM
-    files below ``root`` by SOPInstanceUID, StudyInstanceUID or AccessionNumber.
+    Each row names a file, relative to ``root`` (its suffix may be missing); or, where the table has an identifier,
+    DICOM files below ``root`` by their SOPInstanceUID, StudyInstanceUID or AccessionNumber.
 
     Raises:
         DataError: columns that are not there, files that are missing or outside ``root``, rows that contradict each

@@ -65,7 +65,7 @@ class RecordRef:
 
 
 def is_tfrecord(path: Path) -> bool:
-    """Whether a file's name ends as TFRecord files' do; shards are numbered behind it: ``train.tfrecord-00000-of-00010``."""
+    """Whether a file is TFRecord by its name; shards may be numbered behind it: ``train.tfrecord-00000-of-00010``."""
     return path.is_file() and any(end in SUFFIXES for end in (path.suffix.lower(), f".{_stem(path).lower()}"))
 
 
@@ -111,7 +111,7 @@ def list_records(files: Sequence[Path], root: Path, config: Data) -> Listing:
 
 def _records(path: Path, name: str) -> list[tuple[int, bytes]]:
     """Every record and where it begins; TensorFlow checks both checksums."""
-    import tensorflow as tf
+    from edgekd._keras import tf
 
     with path.open("rb") as file:
         if file.read(2) == b"\x1f\x8b":
@@ -128,8 +128,9 @@ def _records(path: Path, name: str) -> list[tuple[int, bytes]]:
 
 def _features(record: bytes, name: str = "") -> Mapping[str, Sequence[Any]]:
     """The features of an Example: lists of bytes, floats or whole numbers. Nothing in it is executed."""
-    import tensorflow as tf
     from google.protobuf.message import DecodeError
+
+    from edgekd._keras import tf
 
     try:
         example = tf.train.Example.FromString(record)
