@@ -14,8 +14,8 @@ class Data:
     name: str = option("", "a data set known by name (see the README); empty: own data at path")
     path: str = option(
         "",
-        "a folder of class folders or of TFRecord files, a table (CSV, TSV, Parquet, Excel), a TFRecord file, or an NPZ "
-        "file in MedMNIST layout; with a name: its file, already here",
+        "a folder of class folders or of TFRecord files, a table (CSV, TSV, Parquet, Excel), a TFRecord file, or an "
+        "NPZ file in MedMNIST layout; with a name: its file, already here",
     )
     table: str = option(
         "", "a table that says which image is what; its paths start from the folder data.path, or else from its own"

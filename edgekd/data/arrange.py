@@ -39,7 +39,7 @@ def arrange(listing: Listing, config: Data) -> Source:
     items = sorted(listing.items, key=lambda item: item.picture.name)
     if config.patient_pattern:
         items = by_pattern(items, config.patient_pattern, listing.where)
-    class_names = _class_names(items, config.classes, listing)
+    class_names = _class_names(items, config, listing)
     number = {name: index for index, name in enumerate(class_names)}
     hot = np.zeros((len(items), len(class_names)), np.int64)
     for row, item in zip(hot, items, strict=True):
@@ -87,17 +87,20 @@ def arrange(listing: Listing, config: Data) -> Source:
     )
 
 
-def _class_names(items: Sequence[Item], wanted: Sequence[str], listing: Listing) -> list[str]:
+def _class_names(items: Sequence[Item], config: Data, listing: Listing) -> list[str]:
+    """In the order that the recipe gives, else sorted."""
     counts = Counter(name for item in items for name in item.labels)
+    wanted = config.classes or config.label_columns
+    key = "data.classes" if config.classes else "data.label_columns"
     if wanted:
         for name in sorted(set(counts) - set(wanted)):
             raise DataError(
-                f'{listing.where}: {counts[name]} images have the label "{name}", which is not in data.classes'
+                f'{listing.where}: {counts[name]} images have the label "{name}", which is not in {key}'
                 f"{did_you_mean(name, wanted)}"
             )
         for name in wanted:
             if name not in counts:
-                raise DataError(f'{listing.where}: no image has the label "{name}" of data.classes')
+                raise DataError(f'{listing.where}: no image has the label "{name}" of {key}')
     names = list(dict.fromkeys(wanted)) or class_order(counts)
     for name in names:
         if not name.isprintable():

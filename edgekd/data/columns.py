@@ -137,8 +137,8 @@ def _labels(rows: Rows, config: Data, free: Sequence[str], notes: list[str]) -> 
     # A wrong column may be one of identifiers, so that its cells are not shown.
     if len(set(cells)) > max(2, len(cells) / 3):
         raise DataError(
-            f'{rows.title}: column "{column}" has {len(set(cells))} different values in {len(cells)} rows, too many for '
-            "classes; is it the label? --set data.label_column=... names another"
+            f'{rows.title}: column "{column}" has {len(set(cells))} different values in {len(cells)} rows, too '
+            "many for classes; is it the label? --set data.label_column=... names another"
         )
     joined = [cell for cell in cells if separator and separator in cell]
     if joined:
@@ -158,8 +158,8 @@ def _one_hot(rows: Rows, config: Data) -> tuple[bool, list[tuple[str, ...]]]:
         if others:
             shown = f" ({', '.join(sorted(others))})" if len(others) <= MAX_SHOWN else ""
             raise DataError(
-                f'{rows.title}: column "{name}" has other values in {others.total()} rows{shown}; 0 and 1 are allowed (uncertain and '
-                "missing findings must be decided first)"
+                f'{rows.title}: column "{name}" has other values in {others.total()} rows{shown}; 0 and 1 are '
+                "allowed (uncertain and missing findings must be decided first)"
             )
         for labels, cell in zip(found, cells, strict=True):
             labels += [name] if cell in YES else []
@@ -179,7 +179,8 @@ def _splits(rows: Rows, column: str) -> list[str]:
     if unknown:
         shown = ", ".join(map(repr, sorted(unknown))) if len(unknown) <= MAX_SHOWN else f"{len(unknown)} other values"
         raise DataError(
-            f'{rows.title}: column "{column}" has {shown} in {sum(cell in unknown for cell in cells)} rows; train, val and test, or their usual names, are wanted'
+            f'{rows.title}: column "{column}" has {shown} in {sum(cell in unknown for cell in cells)} rows; '
+            "train, val and test, or their usual names, are wanted"
         )
     return [split_of(cell) for cell in cells]
 

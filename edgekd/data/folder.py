@@ -60,7 +60,10 @@ def _table(root: Path) -> Path:
 
 
 def walk(folder: Path, root: Path | None = None) -> Iterator[Path]:
-    """Every file below a folder that is not hidden, sorted; no link leads out of ``root``, and none to a folder counts."""
+    """Every file below a folder that is not hidden, sorted.
+
+    Links to folders are not followed, and links to files only inside of ``root``, which is the folder by default.
+    """
     inside = (root or folder).resolve()
     for path, folders, files in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not is_hidden(name))

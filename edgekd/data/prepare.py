@@ -69,8 +69,8 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
 
     Writes ``<split>_images.npy`` (uint8 ``(n, s, s, 3)``), ``<split>_labels.npy`` (int64 ``(n,)``, of a multi-label
     task ``(n, K)``) and ``calibration_indices.npy`` (into train, sorted); where they are known, ``<split>_groups.npy``
-    (int64 ``(n,)``, a number for each patient) and ``columns.json`` (subgroups by split and column). Calibration images are drawn from train
-    alone, in equal shares of the classes as far as they reach.
+    (int64 ``(n,)``, a number for each patient) and ``columns.json`` (subgroups by split and column). Calibration
+    images are drawn from train alone, in equal shares of the classes as far as they reach.
 
     Args:
         config: which data, and the image size, which must be set.

@@ -12,7 +12,7 @@ from edgekd.data import medmnist, rows, tfrecord
 from edgekd.data.arrange import arrange
 from edgekd.data.cifar100 import load_cifar100
 from edgekd.data.dicom_headers import with_headers
-from edgekd.data.folder import list_folder, walk
+from edgekd.data.folder import SUFFIXES, list_folder, walk
 from edgekd.data.npz import load_npz
 from edgekd.data.source import Listing, Source
 from edgekd.data.synthetic_cells import load_synthetic_cells
@@ -82,7 +82,7 @@ def _load(config: Data) -> Source:
     path = Path(config.path)
     if config.patient_pattern and config.patient_column:
         raise DataError("data.patient_pattern and data.patient_column both say who the patient is; give one of them")
-    if len(config.dicom_window) not in (0, 2) or config.dicom_window[1:] and config.dicom_window[1] < 1:
+    if len(config.dicom_window) not in (0, 2) or (config.dicom_window[1:] and config.dicom_window[1] < 1):
         raise DataError(
             f"data.dicom_window = {list(config.dicom_window)}: [centre, width] with a width of at least 1 is wanted"
         )
@@ -100,9 +100,12 @@ def _list(path: Path, config: Data) -> Listing:
     if config.table:
         return _list_table(Path(config.table), path, config)
     if path.is_dir():
-        records = [file for file in walk(path) if tfrecord.is_tfrecord(file)]
+        files = list(walk(path))
+        records = [file for file in files if tfrecord.is_tfrecord(file)]
+        if records and any(file.suffix.lower() in SUFFIXES for file in files):
+            raise DataError(f'"{path}" holds both TFRecord and image files; name a folder with one of them')
         return tfrecord.list_records(records, path, config) if records else list_folder(path, config)
-    if tfrecord.is_tfrecord(path):
+    if tfrecord.is_tfrecord(path) and path.is_file():
         return tfrecord.list_records([path], path.parent, config)
     if path.suffix.lower() in rows.SUFFIXES:
         return list_table(path, path.parent, config)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +67,7 @@ class RecordRef:
 
 def is_tfrecord(path: Path) -> bool:
     """Whether a file is TFRecord by its name; shards may be numbered behind it: ``train.tfrecord-00000-of-00010``."""
-    return path.is_file() and any(end in SUFFIXES for end in (path.suffix.lower(), f".{_stem(path).lower()}"))
+    return any(end in SUFFIXES for end in (path.suffix.lower(), f".{_stem(path).lower()}"))
 
 
 def _stem(path: Path) -> str:
@@ -94,7 +95,7 @@ def list_records(files: Sequence[Path], root: Path, config: Data) -> Listing:
     image = _image_feature(features[0], config, where)
     rows, notes = _rows(features, image, where, config), [f'image from feature "{image}"']
     reading = columns.interpret(rows, config, [])
-    by_name = {path: split_of(path.name.partition("-")[0].partition(".")[0]) for path in files}
+    by_name = {path: _split_of_file(path, root) for path in files}
     named = all(by_name.values()) and not any(fact.split for fact in reading.facts)
     items = [
         Item(
@@ -107,6 +108,12 @@ def list_records(files: Sequence[Path], root: Path, config: Data) -> Listing:
         for ref, fact in zip(refs, reading.facts, strict=True)
     ]
     return Listing(root.resolve().name, where, items, reading.several, notes=(*notes, *reading.notes))
+
+
+def _split_of_file(path: Path, root: Path) -> str:
+    """By its name, ``train-00000-of-00010.tfrecord``, or else by its folder below the root."""
+    beginning = re.split(r"[-._]", path.name)[0]
+    return split_of(beginning) or (split_of(path.parent.name) if path.parent != root else "")
 
 
 def _records(path: Path, name: str) -> list[tuple[int, bytes]]:
