@@ -30,7 +30,7 @@ def test_the_patient_is_the_group_of_the_pattern() -> None:
 
 
 def test_names_without_the_pattern_are_counted_and_not_shown() -> None:
-    with pytest.raises(DataError, match="not found in the names of 2 of 3 images") as caught:
+    with pytest.raises(DataError, match=r"not found in the names of 2 of 3 images") as caught:
         by_pattern([item("a/p1_x.png"), item("a/doe_john.png"), item("a/" + "p1_" * 100)], r"(p\d+)_", '"x"')
     assert "doe" not in str(caught.value)
 
@@ -39,7 +39,7 @@ def test_names_without_the_pattern_are_counted_and_not_shown() -> None:
     "pattern", [r"(a+)+x", r"(?:a|aa)*(b)", r"((?:[a-z]+)*)$", r"(?P<p>(?:\w*_){2,})", r"(?:x*y|z)*(a)"]
 )
 def test_patterns_that_can_take_forever_are_refused(pattern: str) -> None:
-    with pytest.raises(RecipeError, match="which can take forever"):
+    with pytest.raises(RecipeError, match=r"which can take forever"):
         compile_pattern(pattern)
 
 
@@ -52,9 +52,9 @@ def test_ordinary_patterns_are_taken(pattern: str) -> None:
 
 
 def test_a_pattern_needs_one_group() -> None:
-    with pytest.raises(RecipeError, match="has 0 groups; one"):
+    with pytest.raises(RecipeError, match=r"has 0 groups; one"):
         compile_pattern(r"p\d+")
-    with pytest.raises(RecipeError, match="has 2 groups"):
+    with pytest.raises(RecipeError, match=r"has 2 groups"):
         compile_pattern(r"(p)(\d+)")
-    with pytest.raises(RecipeError, match="is no regular expression"):
+    with pytest.raises(RecipeError, match=r"is no regular expression"):
         compile_pattern(r"(p")

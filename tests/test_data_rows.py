@@ -80,7 +80,7 @@ def test_what_is_no_table(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_another_encoding_is_named_with_its_line(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='"t.csv", line 3 is not UTF-8; save it as "CSV UTF-8"'):
+    with pytest.raises(DataError, match=r'"t.csv", line 3 is not UTF-8; save it as "CSV UTF-8"'):
         read_rows(write(tmp_path / "t.csv", "path,label\na,b\nc,mélanome\n", "latin-1"))
 
 
@@ -98,7 +98,7 @@ def test_a_workbook_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypa
     with zipfile.ZipFile(tmp_path / "t.xlsx", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/worksheets/sheet1.xml", bytes(5_000_000))
     monkeypatch.setattr(rows, "MAX_BYTES", 1_000_000)
-    with pytest.raises(DataError, match="save it as CSV"):
+    with pytest.raises(DataError, match=r"save it as CSV"):
         read_rows(tmp_path / "t.xlsx")
 
 
@@ -115,6 +115,6 @@ def test_a_missing_package_is_named_with_its_extra(
 def test_a_column_that_is_not_there_is_told_with_the_nearest(tmp_path: Path) -> None:
     table = read_rows(write(tmp_path / "t.csv", "path,diagnosis\na,b\n"))
     with pytest.raises(
-        DataError, match='data.label_column = "diagnose": "t.csv" has no such column; did you mean "diagnosis"'
+        DataError, match=r'data.label_column = "diagnose": "t.csv" has no such column; did you mean "diagnosis"'
     ):
         table.column("diagnose", "data.label_column")

@@ -132,7 +132,7 @@ def test_the_table_may_lie_elsewhere_and_suffixes_be_left_out(tmp_path: Path, ro
     source = load(tmp_path, table=str(path))
     assert source.name == "meta"
     assert sum(len(part.labels) for part in source.splits.values()) == 60
-    with pytest.raises(DataError, match="with data.table, the folder of the images is wanted"):
+    with pytest.raises(DataError, match=r"with data.table, the folder of the images is wanted"):
         load(path, table=str(path))
     with pytest.raises(DataError, match=r'data.table = ".*none.csv": no such file'):
         load(tmp_path, table=str(tmp_path / "none.csv"))
@@ -179,9 +179,9 @@ def test_patients_from_file_names(tmp_path: Path) -> None:
     held = [{name.split("/")[1].split("_")[0] for name in names(source, split)} for split in source.splits]
     assert sum(map(len, held)) == 16
     assert "not known" in load(tmp_path).notes[-1]
-    with pytest.raises(DataError, match="both say who the patient is"):
+    with pytest.raises(DataError, match=r"both say who the patient is"):
         load(tmp_path, patient_pattern=r"(p\d+)_", patient_column="x")
-    with pytest.raises(RecipeError, match="has 0 groups"):
+    with pytest.raises(RecipeError, match=r"has 0 groups"):
         load(tmp_path, patient_pattern=r"p\d+_")
 
 
@@ -222,7 +222,7 @@ def test_one_column_a_label(tmp_path: Path) -> None:
     assert load(path, label_columns=("edema", "mass")).class_names == ("edema", "mass")
     # One finding: n even and n % 3 == 0, five images; n odd and n % 3 > 0, ten.
     with pytest.raises(
-        DataError, match='15 rows have none or several of data.label_columns; data.task = "multi-class"'
+        DataError, match=r'15 rows have none or several of data.label_columns; data.task = "multi-class"'
     ):
         load(path, label_columns=("mass", "edema"), task="multi-class")
     body[4][1] = "-1"
@@ -246,10 +246,10 @@ def test_grades_are_in_the_order_that_is_given(tmp_path: Path) -> None:
     assert (source.class_names, source.warnings) == (order, ())
     assert "mild < none < severe; data.classes gives another" in load(path, task="ordinal").warnings[0]
     with pytest.raises(
-        DataError, match='11 images have the label "severe", which is not in data.classes; did you mean "sever"'
+        DataError, match=r'11 images have the label "severe", which is not in data.classes; did you mean "sever"'
     ):
         load(path, classes=("none", "mild", "sever"))
-    with pytest.raises(DataError, match='no image has the label "worst" of data.classes'):
+    with pytest.raises(DataError, match=r'no image has the label "worst" of data.classes'):
         load(path, classes=(*order, "worst"))
 
 
@@ -316,7 +316,7 @@ def test_subgroups_with_many_values_are_refused(tmp_path: Path) -> None:
         tmp_path,
         [["path", "label", "age"], *([f"ward{n % 3}/img_{n:03d}.png", "ab"[n % 2], str(n)] for n in range(60))],
     )
-    with pytest.raises(DataError, match='"age" has 60 different values, more than 50; bring them into a few ranges'):
+    with pytest.raises(DataError, match=r'"age" has 60 different values, more than 50; bring them into a few ranges'):
         load(path, subgroup_columns=("age",))
 
 

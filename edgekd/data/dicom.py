@@ -186,7 +186,7 @@ def _windowed(values: Floats, dataset: Any, window: Sequence[float], pydicom: An
     if bits <= 8 and not rescaled and not dataset.get("PixelRepresentation"):
         return np.asarray(values * (255 / (2**bits - 1)))
     low, high = values.min(), values.max()
-    return np.asarray((values - low) * (255 / (high - low)) if high > low else np.zeros_like(values))
+    return np.asarray((values - low) * 255 / (high - low) if high > low else np.zeros_like(values))
 
 
 def _upper_byte(pixels: NDArray[Any], bits: int) -> NDArray[np.uint8]:
