@@ -279,6 +279,7 @@ def by_dcmtk(path: Path, out: Path) -> np.ndarray | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_bundled_files_are_read_as_dcmtk_reads_them_or_refused_by_name(tmp_path: Path) -> None:
     if not (shutil.which("dcmj2pnm") and shutil.which("dcml2pnm")):

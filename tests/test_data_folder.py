@@ -245,3 +245,70 @@ def test_probe_says_that_nothing_can_be_read(tmp_path: Path) -> None:
             (tmp_path / name / f"{number}.png").write_bytes(b"x")
     with pytest.raises(DataError, match="none of the images looked at can be read"):
         data.probe(Data(path=str(tmp_path)))
+
+
+def test_images_may_lie_below_a_class_folder(tmp_path: Path) -> None:
+    fill(tmp_path / "a" / "patient1" / "left", 4)
+    fill(tmp_path / "a" / "patient2", 4)
+    fill(tmp_path / "b", 4)
+    source = load(tmp_path)
+    assert source.class_names == ("a", "b")
+    assert sum(len(part.labels) for part in source.splits.values()) == 12
+
+
+@pytest.mark.parametrize(
+    "names", [("TRAIN", "Dev", "TEST"), ("Training", "Validation", "Testing"), ("train", "valid", "test_set")]
+)
+def test_split_folders_by_any_usual_name(tmp_path: Path, names: tuple[str, str, str]) -> None:
+    for folder, count in zip(names, (6, 3, 2), strict=True):
+        fill(tmp_path / folder / "a", count)
+        fill(tmp_path / folder / "b", count, start=50)
+    assert {split: len(part.labels) for split, part in load(tmp_path).splits.items()} == {
+        "train": 12,
+        "val": 6,
+        "test": 4,
+    }
+
+
+def test_split_folders_below_the_classes_are_refused(tmp_path: Path) -> None:
+    for label in "ab":
+        for split in ("train", "test"):
+            fill(tmp_path / label / split, 4)
+    with pytest.raises(
+        DataError, match=r'"a" holds split folders \(test, train\); wanted: the class folders in the split'
+    ):
+        load(tmp_path)
+
+
+def test_class_folders_that_differ_only_in_spelling_are_listed(tmp_path: Path) -> None:
+    for folder in ("Normal", "normal ", "tumour"):
+        fill(tmp_path / folder, 4)
+    with pytest.raises(DataError, match=r'"Normal" \(4 images\), "normal " \(4 images\); write each class in one way'):
+        load(tmp_path)
+
+
+def test_links_to_folders_do_not_loop(tmp_path: Path) -> None:
+    fill(tmp_path / "a", 4)
+    fill(tmp_path / "b", 4)
+    (tmp_path / "a" / "again").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "b" / "self").symlink_to(tmp_path / "b" / "self")
+    source = load(tmp_path)
+    assert sum(len(part.labels) for part in source.splits.values()) == 8
+    assert source.warnings == (
+        '"a": 1 file(s) are no images and were passed over: again',
+        '"b": 1 file(s) are no images and were passed over: self',
+    )
+
+
+def test_grades_are_ordered_by_value(tmp_path: Path) -> None:
+    for grade in (0, 2, 10):
+        fill(tmp_path / str(grade), 4)
+    assert load(tmp_path, task="ordinal").class_names == ("0", "2", "10")
+
+
+def test_nothing_of_the_users_is_changed(tmp_path: Path) -> None:
+    fill(tmp_path / "root" / "a", 6)
+    fill(tmp_path / "root" / "b", 6)
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in (tmp_path / "root").rglob("*")}
+    prepared(tmp_path / "root", tmp_path / "out")
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in (tmp_path / "root").rglob("*")} == before
