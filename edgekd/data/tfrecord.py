@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ SUFFIXES = (".tfrecord", ".tfrecords", ".tfrec", ".record")
 IMAGE_FEATURES = ("image/encoded", "image", "image_raw", "encoded", "jpeg", "png")
 # Before each record: its length, and a checksum of that; behind it, its checksum.
 HEAD, TAIL = 12, 4
+MAX_VALUES, MAX_TEXT = 100, 1000
 
 
 @dataclass(frozen=True)
@@ -83,17 +84,19 @@ def list_records(files: Sequence[Path], root: Path, config: Data) -> Listing:
     Raises:
         DataError: a broken file, features that are not there or have several values.
     """
-    refs, features = [], []
+    refs, cells = [], []
     for path in files:
         name = path.relative_to(root).as_posix()
         for number, (offset, record) in enumerate(_records(path, name)):
             refs.append((path, f"{name}[{number}]", offset, len(record)))
-            features.append(_features(record, f"{name}[{number}]"))
+            cells.append(_cells(_features(record, f"{name}[{number}]"), config.label_separator))
     where = f'"{files[0].relative_to(root).as_posix()}"' if len(files) == 1 else f'"{root}"'
     if not refs:
         raise DataError(f"{where} has no records")
-    image = _image_feature(features[0], config, where)
-    rows, notes = _rows(features, image, where, config), [f'image from feature "{image}"']
+    image = _image_feature(cells[0], config, where)
+    names = sorted({name for row in cells for name in row} - {image})
+    rows = Rows(where, tuple(names), tuple(tuple(row.get(name, "") for name in names) for row in cells))
+    notes = [f'image from feature "{image}"']
     reading = columns.interpret(rows, config, [])
     by_name = {path: _split_of_file(path, root) for path in files}
     named = all(by_name.values()) and not any(fact.split for fact in reading.facts)
@@ -116,21 +119,21 @@ def _split_of_file(path: Path, root: Path) -> str:
     return split_of(beginning) or (split_of(path.parent.name) if path.parent != root else "")
 
 
-def _records(path: Path, name: str) -> list[tuple[int, bytes]]:
+def _records(path: Path, name: str) -> Iterator[tuple[int, bytes]]:
     """Every record and where it begins; TensorFlow checks both checksums."""
     from edgekd._keras import tf
 
     with path.open("rb") as file:
         if file.read(2) == b"\x1f\x8b":
             raise DataError(f'"{name}" is compressed; gunzip it first, so that single records can be read')
-    found, offset = [], HEAD
+    count, offset = 0, HEAD
     try:
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            found.append((offset, record))
+            yield offset, record
+            count += 1
             offset += len(record) + TAIL + HEAD
     except tf.errors.OpError as error:
-        raise DataError(f'"{name}" is broken after {len(found)} records ({type(error).__name__})') from None
-    return found
+        raise DataError(f'"{name}" is broken after {count} records ({type(error).__name__})') from None
 
 
 def _features(record: bytes, name: str = "") -> Mapping[str, Sequence[Any]]:
@@ -149,7 +152,7 @@ def _features(record: bytes, name: str = "") -> Mapping[str, Sequence[Any]]:
     return {key: list(values.value) if values is not None else [] for key, values in lists.items()}
 
 
-def _image_feature(features: Mapping[str, Sequence[Any]], config: Data, where: str) -> str:
+def _image_feature(features: Mapping[str, str], config: Data, where: str) -> str:
     chosen = config.path_column or next((name for name in IMAGE_FEATURES if name in features), "")
     if not chosen:
         raise DataError(
@@ -163,20 +166,15 @@ def _image_feature(features: Mapping[str, Sequence[Any]], config: Data, where: s
     return chosen
 
 
-def _rows(features: Sequence[Mapping[str, Sequence[Any]]], image: str, where: str, config: Data) -> Rows:
-    """Single values as the cells of a table; several labels in a feature are joined by the separator."""
-    names = sorted({name for known in features for name in known} - {image})
-    cells = []
-    for known in features:
-        row = []
-        for name in names:
-            texts = [_text(value) for value in known.get(name, ())]
-            row.append(config.label_separator.join(texts) if len(texts) < 100 else "")
-        cells.append(tuple(row))
-    return Rows(where, tuple(names), tuple(cells))
+def _cells(features: Mapping[str, Sequence[Any]], separator: str) -> dict[str, str]:
+    """Features as the cells of a table, several values joined; what is too long for a label is left empty."""
+    return {
+        name: separator.join(map(_text, values)) if len(values) <= MAX_VALUES else ""
+        for name, values in features.items()
+    }
 
 
 def _text(value: Any) -> str:
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace").strip() if len(value) < 1000 else ""
+        return value.decode("utf-8", "replace").strip() if len(value) <= MAX_TEXT else ""
     return str(int(value) if float(value).is_integer() else value)
