@@ -86,6 +86,8 @@ def check_manifest(manifest: Document, where: str) -> None:
     task = task_of(manifest)
     size = read("preprocessing.size", lambda value: _is_int(value) and 1 <= value <= MAX_SIDE, f"1 to {MAX_SIDE}")
     read("preprocessing.resize", lambda value: value in RESIZES, " or ".join(RESIZES))
+    if "sixteen_bit_max" in manifest["preprocessing"]:
+        read("preprocessing.sixteen_bit_max", lambda value: _is_int(value) and 255 <= value <= 65535, "255 to 65535")
     read("preprocessing.filter", lambda value: value == FILTER, FILTER)
     read("preprocessing.exif_rotation", lambda value: value is True, "true")
     read("min_confidence", lambda value: _is_number(value) and 0 <= value <= 1, "0 to 1")

@@ -22,6 +22,7 @@ from edgekd.errors import DataError
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF")
 RESIZES = ("stretch", "center_crop")
 MAX_PIXELS = 64_000_000
+SIXTEEN_BIT_MAX = 0xFFFF
 
 Picture = Image.Image | NDArray[np.uint8]
 
@@ -73,13 +74,16 @@ def _reading(source: Path | bytes, name: str | None) -> Iterator[Image.Image]:
         raise DataError(f'"{name}" cannot be read: {reason or type(error).__name__}') from None
 
 
-def preprocess(picture: Picture, size: int, resize: str = "stretch") -> NDArray[np.uint8]:
+def preprocess(
+    picture: Picture, size: int, resize: str = "stretch", sixteen_bit_max: int = SIXTEEN_BIT_MAX
+) -> NDArray[np.uint8]:
     """Bring a picture into the model's form.
 
     Args:
         picture: a Pillow image of any mode, or a uint8 array ``(h, w)`` or ``(h, w, 3)``.
         size: side of the square, in pixels.
         resize: ``stretch`` both sides to the square, or ``center_crop`` the largest centred square first.
+        sixteen_bit_max: as of :func:`to_rgb`.
 
     Returns:
         uint8 RGB, shape ``(size, size, 3)``.
@@ -89,7 +93,7 @@ def preprocess(picture: Picture, size: int, resize: str = "stretch") -> NDArray[
     """
     if resize not in RESIZES:
         raise DataError(f'resize "{resize}": allowed: {", ".join(RESIZES)}')
-    image = to_rgb(picture)
+    image = to_rgb(picture, sixteen_bit_max)
     if resize == "center_crop":
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -101,10 +105,12 @@ def preprocess(picture: Picture, size: int, resize: str = "stretch") -> NDArray[
     return np.asarray(image)
 
 
-def to_rgb(picture: Picture) -> Image.Image:
+def to_rgb(picture: Picture, sixteen_bit_max: int = SIXTEEN_BIT_MAX) -> Image.Image:
     """Rotate as EXIF says and convert to RGB.
 
-    Grey is replicated. 16-bit grey keeps its upper byte, ``value >> 8``. Transparency is laid over black.
+    Grey is replicated. 16-bit grey becomes ``min(value, m) * 256 // (m + 1)`` with ``m = sixteen_bit_max``: the upper
+    byte, ``value >> 8``, for 65,535, and ``value >> 4`` for 4,095. 16-bit colours keep their upper byte. Transparency
+    is laid over black.
 
     Raises:
         DataError: as :func:`preprocess`.
@@ -121,7 +127,7 @@ def to_rgb(picture: Picture) -> Image.Image:
     try:
         image = ImageOps.exif_transpose(picture)
         if image.mode.startswith("I"):
-            return _upper_byte(image).convert("RGB")
+            return _eight_bit(image, sixteen_bit_max).convert("RGB")
         if image.mode == "F":
             raise DataError("an image of floating-point values has no stated range; save it as 8 or 16 bit")
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -134,12 +140,12 @@ def to_rgb(picture: Picture) -> Image.Image:
         raise DataError(f"an image of mode {picture.mode} cannot be converted to RGB: {error}") from None
 
 
-def _upper_byte(image: Image.Image) -> Image.Image:
+def _eight_bit(image: Image.Image, white: int) -> Image.Image:
     """Grey of 16 bits, which Pillow gives as mode I;16 or, in some versions, as I, to 8 bits."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 0xFFFF:
         raise DataError("an image of 32-bit values has no stated range; save it as 8 or 16 bit")
-    return Image.fromarray((values.astype(np.uint16) >> 8).astype(np.uint8))
+    return Image.fromarray((np.minimum(values.astype(np.uint32), white) * 256 // (white + 1)).astype(np.uint8))
 
 
 def _check_size(width: int, height: int, name: str) -> None:

@@ -15,7 +15,7 @@ from edgekd._litert import Kernel, open_interpreter, predict_probs
 from edgekd.artifact import sha256_file
 from edgekd.errors import DataError, ModelError
 from edgekd.manifest import LABELS_FILE, MANIFEST_FILE, MODEL_FILE, golden_holds, parse_golden, parse_manifest, task_of
-from edgekd.preprocessing import Picture, open_image, preprocess
+from edgekd.preprocessing import SIXTEEN_BIT_MAX, Picture, open_image, preprocess
 from edgekd.tasks import Task
 
 
@@ -75,9 +75,13 @@ class LoadedBundle:
         pictures: list[Any] = list(images) if several else [images]  # type: ignore[arg-type]
         if not pictures:
             return []
-        rule = self.manifest["preprocessing"]
-        tensors = np.stack([preprocess(_open(picture), rule["size"], rule["resize"]) for picture in pictures])
+        tensors = np.stack([self.preprocess(_open(picture)) for picture in pictures])
         return [self._prediction(probs) for probs in predict_probs(self.path / MODEL_FILE, tensors)]
+
+    def preprocess(self, picture: Picture) -> NDArray[np.uint8]:
+        """The model's input of a picture, ``(size, size, 3)``, by the rules of the manifest. Raises DataError."""
+        rule = self.manifest["preprocessing"]
+        return preprocess(picture, rule["size"], rule["resize"], rule.get("sixteen_bit_max", SIXTEEN_BIT_MAX))
 
     def _prediction(self, probs: NDArray[np.float32]) -> Prediction:
         order = np.argsort(-probs, kind="stable")
@@ -97,11 +101,11 @@ class LoadedBundle:
             DataError: goldens that are not sound.
         """
         golden = parse_golden((self.path / self.manifest["golden"]).read_bytes(), self.manifest, str(self.path))
-        rule, tolerance = self.manifest["preprocessing"], self.manifest["tolerance"]
+        tolerance = self.manifest["tolerance"]
         failures = []
         for row in golden["pictures"]:
             expected = self._tensor(row["tensor"])
-            found = preprocess(open_image(self.path / row["picture"]), rule["size"], rule["resize"])
+            found = self.preprocess(open_image(self.path / row["picture"]))
             if not np.array_equal(found, expected):
                 failures.append(f"{row['picture']}: {int(np.sum(found != expected))} values differ after preprocessing")
         tensors = np.stack([self._tensor(row["input"]) for row in golden["vectors"]])

@@ -184,6 +184,21 @@ def test_mixed_modes_and_sizes_are_prepared(tmp_path: Path) -> None:
     assert artifact.facts["num_train"] + artifact.facts["num_val"] + artifact.facts["num_test"] == 12
 
 
+def test_twelve_bits_in_sixteen_are_warned_of_and_mended(tmp_path: Path) -> None:
+    for label, level in (("a", 1000), ("b", 4000)):
+        (tmp_path / "root" / label).mkdir(parents=True)
+        for number in range(4):
+            Image.fromarray(np.full((8, 8), level, np.uint16)).save(tmp_path / "root" / label / f"{number}.png")
+    (warning,) = prepared(tmp_path / "root", tmp_path / "out").facts["warnings"][:1]
+    assert warning.startswith(
+        "8 image(s) of 16 bits have no value above 4000, so that 65535 as white leaves 16 grey levels of 256; "
+    )
+    artifact = prepared(tmp_path / "root", tmp_path / "mended", sixteen_bit_max=4095)
+    assert not any("16 bits" in warning for warning in artifact.facts["warnings"])
+    train = data.Dataset.open(artifact).train
+    assert set(np.unique(train.images[train.labels == 1])) == {4000 >> 4}
+
+
 def test_unreadable_files_are_listed_and_can_be_left_out(tmp_path: Path) -> None:
     root = tmp_path / "root"
     fill(root / "a", 30)

@@ -47,6 +47,7 @@ def test_the_artifact_is_what_the_contract_says(make_npz: MakeNpz, prepare: Call
         "class_names": ["class_0", "class_1"],
         "image_size": 16,
         "resize": "stretch",
+        "sixteen_bit_max": 65535,
         "num_train": 24,
         "num_val": 8,
         "num_test": 10,

@@ -79,6 +79,23 @@ def test_sixteen_bit_keeps_the_upper_byte() -> None:
     np.testing.assert_array_equal(preprocess(image, 4)[0, :, 0], [0, 0, 1, 255])
 
 
+def test_sixteen_bit_with_another_white_is_clipped_and_scaled() -> None:
+    # min(v, 4095) * 256 // 4096 = min(v, 4095) >> 4; with 999 as white 500 * 256 // 1000 = 128.
+    values = np.array([[0, 15, 16, 4095, 5000, 500]] * 6, np.uint16)
+    image = open_image(save(Image.fromarray(values), "PNG"))
+    np.testing.assert_array_equal(preprocess(image, 6, sixteen_bit_max=4095)[0, :, 0], [0, 0, 1, 255, 255, 31])
+    assert preprocess(image, 6, sixteen_bit_max=999)[0, 5, 0] == 128
+
+
+@pytest.mark.parametrize(
+    ("format", "dtype"), [("PNG", np.uint16), ("TIFF", np.uint16), ("TIFF", np.uint8), ("BMP", np.uint8)]
+)
+def test_files_of_both_depths(format: str, dtype: type) -> None:
+    values = (np.arange(16).reshape(4, 4) * (16 if dtype is np.uint8 else 4096)).astype(dtype)
+    wanted = np.arange(16).reshape(4, 4) * 16
+    np.testing.assert_array_equal(preprocess(open_image(save(Image.fromarray(values), format)), 4)[..., 1], wanted)
+
+
 def test_transparency_is_laid_over_black() -> None:
     image = Image.new("RGBA", (4, 4), (200, 100, 50, 0))
     assert preprocess(image, 4).max() == 0

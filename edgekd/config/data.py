@@ -50,6 +50,12 @@ class Data:
     resize: str = option(
         "stretch", "how an image meets the square: stretch or center_crop", choices=("stretch", "center_crop")
     )
+    sixteen_bit_max: int = option(
+        65535,
+        "value of 16-bit grey files that becomes white: 65535 keeps the upper byte, 4095 is for 12 bits in 16",
+        minimum=255,
+        maximum=65535,
+    )
     num_calibration_samples: int = option(256, "training images that calibrate INT8", minimum=2, maximum=100_000)
     val_fraction: float = option(
         0.15, "share taken for validation where the data has no such split", above=0, below=0.5

@@ -55,6 +55,8 @@ def with_headers(listing: Listing, config: Data) -> Listing:
             f"{listing.where}: {burned} DICOM files say that text is burned into their pixels (BurnedInAnnotation = "
             "YES), which may name patients; take them out, or --set data.allow_burned_in=true"
         )
+    window = f"the window {list(config.dicom_window)}" if config.dicom_window else "each file's own window"
+    notes = (*listing.notes, f"DICOM grey values shown through {window} (data.dicom_window)")
     warnings = list(listing.warnings)
     if burned:
         warnings.append(f"{burned} DICOM files say that text is burned into their pixels; it may name patients")
@@ -64,7 +66,7 @@ def with_headers(listing: Listing, config: Data) -> Listing:
         )
     if nobody:
         warnings.append(f"{nobody} DICOM files have no PatientID; each counts as a patient of its own")
-    return replace(listing, items=items, warnings=tuple(warnings))
+    return replace(listing, items=items, warnings=tuple(warnings), notes=notes)
 
 
 def _header(item: Item, keywords: Sequence[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from edgekd.artifact import Artifact, write_json
 from edgekd.config.data import Data
@@ -20,7 +21,7 @@ from edgekd.data.dataset import COLUMNS_FILE, SPLITS
 from edgekd.data.source import PictureRef, Source, SourceSplit
 from edgekd.data.sources import load_source
 from edgekd.errors import DataError
-from edgekd.preprocessing import preprocess
+from edgekd.preprocessing import SIXTEEN_BIT_MAX, preprocess
 from edgekd.progress import Progress, Task
 
 logger = logging.getLogger("edgekd")
@@ -45,6 +46,14 @@ class Probe:
     num_classes: int
     fingerprint: str
     task: str
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What decoding finds, by name of the picture: why it is unreadable, and the largest value of a 16-bit one."""
+
+    unreadable: dict[str, str]
+    largest: dict[str, int]
 
 
 def probe(config: Data) -> Probe:
@@ -82,13 +91,13 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
     """
     source = load_source(config)
     _check_classes(source)
-    unreadable: dict[str, str] = {}
+    found = _Found({}, {})
     with (progress or Progress()).task("data", sum(len(split.labels) for split in source.splits.values())) as task:
         splits = {
-            name: _write_images(out_dir / f"{name}_images.npy", source.splits[name], config, unreadable, task)
+            name: _write_images(out_dir / f"{name}_images.npy", source.splits[name], config, found, task)
             for name in SPLITS
         }
-    _check_unreadable(unreadable, config)
+    _check_unreadable(found.unreadable, config)
     source = replace(source, splits=splits)
     _check_classes(source)
     for name in SPLITS:
@@ -100,8 +109,8 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
         write_json(out_dir / COLUMNS_FILE, columns)
     indices = calibration_indices(splits["train"].labels, config.num_calibration_samples, config.split_seed)
     np.save(out_dir / "calibration_indices.npy", indices)
-    warnings = _warnings(source, config, out_dir, unreadable, indices)
-    return Artifact.seal(out_dir, _facts(source, config, indices, unreadable, warnings))
+    warnings = _warnings(source, config, out_dir, found, indices)
+    return Artifact.seal(out_dir, _facts(source, config, indices, found.unreadable, warnings))
 
 
 def calibration_indices(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
@@ -132,7 +141,7 @@ def _shorter_side(picture: PictureRef) -> int | None:
         return None
 
 
-def _write_images(path: Path, split: SourceSplit, config: Data, unreadable: dict[str, str], task: Task) -> SourceSplit:
+def _write_images(path: Path, split: SourceSplit, config: Data, found: _Found, task: Task) -> SourceSplit:
     """Write the preprocessed pictures of a split one after the other; return the split without unreadable ones."""
     readable = np.ones(len(split.labels), bool)
     with path.open("wb") as file:
@@ -140,12 +149,14 @@ def _write_images(path: Path, split: SourceSplit, config: Data, unreadable: dict
         for index, picture in enumerate(split.pictures):
             try:
                 pixels = picture if isinstance(picture, np.ndarray) else picture.read()
-                file.write(preprocess(pixels, config.image_size, config.resize).tobytes())
+                if isinstance(pixels, Image.Image) and pixels.mode.startswith("I"):
+                    found.largest[split.name(index)] = max(np.ravel(pixels.getextrema()))
+                file.write(preprocess(pixels, config.image_size, config.resize, config.sixteen_bit_max).tobytes())
             except DataError as error:
                 if isinstance(picture, np.ndarray):
                     raise
                 readable[index] = False
-                unreadable[picture.name] = str(error)
+                found.unreadable[picture.name] = str(error)
             task.advance(1)
         if readable.all():
             return split
@@ -185,12 +196,17 @@ def _check_unreadable(unreadable: dict[str, str], config: Data) -> None:
         )
 
 
-def _warnings(
-    source: Source, config: Data, out_dir: Path, unreadable: dict[str, str], calibration: NDArray[np.int64]
-) -> list[str]:
+def _warnings(source: Source, config: Data, out_dir: Path, found: _Found, calibration: NDArray[np.int64]) -> list[str]:
     warnings = list(source.warnings)
-    if unreadable:
-        warnings.append(f"{len(unreadable)} unreadable image(s) left out")
+    largest = max(found.largest.values(), default=SIXTEEN_BIT_MAX)
+    if largest <= config.sixteen_bit_max // 2:
+        warnings.append(
+            f"{len(found.largest)} image(s) of 16 bits have no value above {largest}, so that {config.sixteen_bit_max} as "
+            f"white leaves {(largest * 256) // (config.sixteen_bit_max + 1) + 1} grey levels of 256; for 12 bits in 16: "
+            "--set data.sixteen_bit_max=4095"
+        )
+    if found.unreadable:
+        warnings.append(f"{len(found.unreadable)} unreadable image(s) left out")
     num_train = len(source.splits["train"].labels)
     if config.num_calibration_samples > num_train:
         warnings.append(
@@ -231,6 +247,7 @@ def _facts(
         "class_names": list(source.class_names),
         "image_size": config.image_size,
         "resize": config.resize,
+        "sixteen_bit_max": config.sixteen_bit_max,
         **{f"num_{name}": len(source.splits[name].labels) for name in SPLITS},
         "num_calibration": len(indices),
         "calibration_indices": indices.tolist(),

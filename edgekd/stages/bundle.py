@@ -36,7 +36,7 @@ from edgekd.manifest import (
     golden_holds,
 )
 from edgekd.models import APPLICATIONS, PUBLISHED, Application
-from edgekd.preprocessing import MAX_PIXELS, preprocess
+from edgekd.preprocessing import MAX_PIXELS, SIXTEEN_BIT_MAX, preprocess
 from edgekd.tasks import TASKS, THRESHOLD
 
 logger = logging.getLogger("edgekd")
@@ -266,7 +266,7 @@ def _about_model(model: Path, data: Artifact, config: Bundle) -> dict[str, Any]:
             "filter": FILTER,
             "size": data.facts["image_size"],
             "grey": "replicated",
-            "sixteen_bit": "upper byte",
+            **_sixteen_bit(data.facts.get("sixteen_bit_max", SIXTEEN_BIT_MAX)),
             "alpha": "over black",
             "max_pixels": MAX_PIXELS,
         },
@@ -277,6 +277,12 @@ def _about_model(model: Path, data: Artifact, config: Bundle) -> dict[str, Any]:
         "abstention": {"rule": "largest probability < min_confidence", "answer": "low confidence"},
         "tolerance": TOLERANCE,
     }
+
+
+def _sixteen_bit(white: int) -> dict[str, Any]:
+    if white == SIXTEEN_BIT_MAX:
+        return {"sixteen_bit": "upper byte"}
+    return {"sixteen_bit": "min(value, max) * 256 // (max + 1)", "sixteen_bit_max": white}
 
 
 def _about_origin(
