@@ -53,7 +53,7 @@ def arrange(listing: Listing, config: Data) -> Source:
     if shares:
         divided = np.flatnonzero(parts == "train")
         # Of several labels, images without any are a stratum too, where there are enough to be shared out.
-        none = ~hot.any(axis=1)
+        none = hot.sum(axis=1) == 0
         enough = len(np.unique(units[divided][none[divided]])) > len(shares)
         strata = np.column_stack([hot, none]) if enough else hot
         parts[divided] = draw(

@@ -150,7 +150,7 @@ def _write_images(path: Path, split: SourceSplit, config: Data, found: _Found, t
             try:
                 pixels = picture if isinstance(picture, np.ndarray) else picture.read()
                 if isinstance(pixels, Image.Image) and pixels.mode.startswith("I"):
-                    found.largest[split.name(index)] = max(np.ravel(pixels.getextrema()))
+                    found.largest[split.name(index)] = int(np.max(pixels.getextrema()))
                 file.write(preprocess(pixels, config.image_size, config.resize, config.sixteen_bit_max).tobytes())
             except DataError as error:
                 if isinstance(picture, np.ndarray):
@@ -200,10 +200,10 @@ def _warnings(source: Source, config: Data, out_dir: Path, found: _Found, calibr
     warnings = list(source.warnings)
     largest = max(found.largest.values(), default=SIXTEEN_BIT_MAX)
     if largest <= config.sixteen_bit_max // 2:
+        levels = largest * 256 // (config.sixteen_bit_max + 1) + 1
         warnings.append(
-            f"{len(found.largest)} image(s) of 16 bits have no value above {largest}, so that {config.sixteen_bit_max} as "
-            f"white leaves {(largest * 256) // (config.sixteen_bit_max + 1) + 1} grey levels of 256; for 12 bits in 16: "
-            "--set data.sixteen_bit_max=4095"
+            f"{len(found.largest)} image(s) of 16 bits have no value above {largest}, so that {config.sixteen_bit_max} "
+            f"as white leaves {levels} grey levels of 256; for 12 bits in 16: --set data.sixteen_bit_max=4095"
         )
     if found.unreadable:
         warnings.append(f"{len(found.unreadable)} unreadable image(s) left out")
