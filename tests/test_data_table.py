@@ -272,6 +272,9 @@ def test_rows_that_repeat_contradict_or_name_nothing(tmp_path: Path, rows: list[
     absent = [["gone.png", "benign", "SECRET00", "F", "x"], ["ward0/none", "benign", "SECRET00", "F", "x"]]
     with pytest.raises(DataError, match=r'2 of 62 images are not in ".*": gone.png, ward0/none'):
         load(write(tmp_path, [*rows, *absent]))
+    bare = [rows[0], *([row[0].removeprefix("ward0/"), *row[1:]] for row in rows[1:] if row[0].startswith("ward0/"))]
+    with pytest.raises(DataError, match=r'20 of 20 images are not in .*--data .*/ward0 --set data.table="labels.csv"'):
+        load(write(tmp_path, bare))
     source = load(write(tmp_path, [*rows, *absent]), skip_unreadable=True)
     assert source.warnings == ('"labels.csv": 2 of 62 images are not there and were left out',)
     with pytest.raises(DataError, match=r'row 62: column "image" is empty'):

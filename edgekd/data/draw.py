@@ -74,11 +74,17 @@ def _assign(
 ) -> NDArray[np.int64]:
     """Index of the split of each unit."""
     shuffled = np.random.default_rng(seed).permutation(len(counts))
+    chosen = np.zeros(len(counts), np.int64)
+    if (counts.sum(axis=1) == 1).all():  # then the targets are met exactly, and without a look at each unit
+        edges = np.cumsum(targets, axis=0)
+        for column, edge in zip(counts.T, edges.T, strict=True):
+            members = shuffled[column[shuffled] == 1]
+            chosen[members] = np.searchsorted(edge, np.arange(len(members)), side="right")
+        return chosen
     rarest = np.where(counts[shuffled] > 0, spread, np.iinfo(np.int64).max).min(axis=1)
     order = shuffled[np.lexsort((-counts[shuffled].sum(axis=1), rarest))]
     reached = np.zeros_like(targets)
     left = spread.copy()
-    chosen = np.zeros(len(counts), np.int64)
     for index in order:
         added = counts[index]
         has = added > 0

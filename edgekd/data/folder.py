@@ -54,8 +54,9 @@ def _list(root: Path, config: Data) -> Listing:
 
 
 def _table(root: Path) -> Path:
-    """A table beside the images, or what one could be called."""
-    found = (path for path in sorted(root.iterdir()) if path.suffix.lower() in rows.SUFFIXES and path.is_file())
+    """A table among or beside the images, or what one could be called."""
+    beside = [*sorted(root.iterdir()), *sorted(root.resolve().parent.iterdir())]
+    found = (path for path in beside if path.suffix.lower() in rows.SUFFIXES and path.is_file())
     return next(found, root / "labels.csv")
 
 

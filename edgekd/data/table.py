@@ -109,12 +109,18 @@ def _by_path(facts: dict[str, Facts], rows: Rows, root: Path, config: Data, warn
     if missing:
         text = f'{rows.title}: {len(missing)} of {len(facts)} images are not in "{root}": {listed(missing)}'
         if not config.skip_unreadable or not items:
-            raise DataError(
-                f"{text}; data.path is the folder that the paths start from, or go on without them: "
-                "--set data.skip_unreadable=true"
-            )
+            if not items:
+                raise DataError(f"{text}; name the folder that the paths start from{_where(root, missing[0], rows)}")
+            raise DataError(f"{text}; mend the table, or go on without them: --set data.skip_unreadable=true")
         warnings.append(f"{rows.title}: {len(missing)} of {len(facts)} images are not there and were left out")
     return list(items.values())
+
+
+def _where(root: Path, name: str, rows: Rows) -> str:
+    """How to name a folder below the root in which the first missing file lies, or any folder."""
+    wanted = PurePosixPath(name.replace("\\", "/")).stem
+    found = next((path.parent for path in walk(root) if path.stem == wanted), None)
+    return f": --data {found or 'FOLDER'} --set data.table={rows.title}"
 
 
 def _find(root: Path, relative: PurePosixPath) -> Path | None:
