@@ -33,8 +33,8 @@ def build(
     Args:
         recipe_name: a built-in recipe (``"pneumoniamnist"``) or the path of a TOML file. None means ``quickstart``, or
             ``default`` where ``data`` is given.
-        data: a data set's name, or the path of a class folder or an NPZ file; replaces the recipe's. Where the recipe
-            names a data set, a path is that set's file.
+        data: a data set's name, or the path of a folder, a table, a TFRecord or an NPZ file; replaces the recipe's.
+            Where the recipe names a data set, a path is that set's file.
         out: run folder; ``edgekd-out/<recipe>`` by default.
         overrides: dotted recipe keys and their values.
         seed: replaces the recipe's.

@@ -284,7 +284,7 @@ def by_dcmtk(path: Path, out: Path) -> np.ndarray | None:
 def test_bundled_files_are_read_as_dcmtk_reads_them_or_refused_by_name(tmp_path: Path) -> None:
     if not (shutil.which("dcmj2pnm") and shutil.which("dcml2pnm")):
         pytest.skip("DCMTK is not installed (apt install dcmtk)")
-    compared, refused, unknown, wrong = [], {}, [], {}
+    compared, refused, unknown, wrong = [], {}, {}, {}
     files = sorted(path for path in BUNDLED.rglob("*") if path.is_file())
     assert len(files) > 100
     for number, path in enumerate(files):
@@ -297,13 +297,15 @@ def test_bundled_files_are_read_as_dcmtk_reads_them_or_refused_by_name(tmp_path:
         assert found.dtype == np.uint8
         wanted = by_dcmtk(path, tmp_path / f"{number}.pnm")
         if wanted is None:
-            unknown.append(name)
+            unknown[name] = str(pydicom.dcmread(path).file_meta.TransferSyntaxUID.name)
             continue
         compared.append(name)
         if found.shape != wanted.shape or np.abs(found.astype(int) - wanted.astype(int)).max() > 1:
             wrong[name] = (found.shape, wanted.shape)
     assert wrong == {}
-    assert len(compared) >= 70
+    assert len(compared) >= 75
+    # Not in DCMTK: JPEG 2000. Its decoder of JPEG stops at the missing end of one file.
+    assert {name for name, syntax in unknown.items() if not syntax.startswith("JPEG 2000")} <= {"SC_rgb_jpeg.dcm"}
     assert [name for name, message in refused.items() if not message.startswith(f'"{name}"') or "\n" in message] == []
     # Every file with pixels that is refused, and why.
     pixels = {name for name in refused if "PixelData" in pydicom.dcmread(BUNDLED / name, force=True)}

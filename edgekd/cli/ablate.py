@@ -11,7 +11,7 @@ from edgekd.cli.output import start_output
 
 @click.command()
 @click.argument("recipe", required=False)
-@click.option("--data", metavar="NAME|PATH", help="Data set by name, class folder, or NPZ file.")
+@click.option("--data", metavar="NAME|PATH", help="Data set by name, folder, table, TFRecord or NPZ file.")
 @click.option(
     "--methods",
     metavar="NAME[:N],...",

@@ -18,7 +18,7 @@ EXIT_GATE = 1
 
 @click.command()
 @click.argument("recipe", required=False)
-@click.option("--data", metavar="NAME|PATH", help="Data set by name, class folder, or NPZ file.")
+@click.option("--data", metavar="NAME|PATH", help="Data set by name, folder, table, TFRecord or NPZ file.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. Default: edgekd-out/<recipe>.")
 @click.option(
     "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe key: --set distill.temperature=2."

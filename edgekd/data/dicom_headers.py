@@ -27,10 +27,12 @@ def with_headers(listing: Listing, config: Data) -> Listing:
     Raises:
         DataError: BurnedInAnnotation is YES somewhere, unless ``allow_burned_in`` is set; an unknown subgroup.
     """
-    if not any(isinstance(item.picture, DicomRef) for item in listing.items):
-        return listing
     known = {name for item in listing.items for name in item.columns}
     wanted = [name for name in dict.fromkeys(config.subgroup_columns) if name not in known]
+    if not any(isinstance(item.picture, DicomRef) for item in listing.items):
+        if wanted:
+            raise DataError(f'data.subgroup_columns: {listing.where} has no columns, "{wanted[0]}" for one')
+        return listing
     for name in wanted:
         if name not in SUBGROUPS:
             raise DataError(

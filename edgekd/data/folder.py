@@ -23,15 +23,9 @@ def list_folder(root: Path, config: Data) -> Listing:
     warning.
 
     Raises:
-        DataError: no images, two folders for one split, split folders below a class, a folder that cannot be listed.
+        DataError: no images, two folders for one split, split folders below a class.
+        OSError: a folder that cannot be listed.
     """
-    try:
-        return _list(root, config)
-    except OSError as error:
-        raise DataError(f'"{error.filename or root}" cannot be read: {error.strerror or error}') from None
-
-
-def _list(root: Path, config: Data) -> Listing:
     warnings: list[str] = []
     folders = _split_folders(root)
     given = folders != {"train": root}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,22 @@ ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst")
 DATASETS: Registry[Loader] = Registry("data set", "edgekd.datasets", DataError)
 
 
+# Keys about columns, and all that say how own files are to be read.
+COLUMN_KEYS = ("path_column", "label_column", "label_columns", "patient_column", "split_column")
+OWN_KEYS = ("table", *COLUMN_KEYS, "patient_pattern", "subgroup_columns", "classes")
+
+
+def _refuse(config: Data, keys: Sequence[str], what: str) -> None:
+    """No key that is set may be passed over: who names a patient's column relies on it."""
+    for key in keys:
+        if getattr(config, key):
+            raise DataError(
+                f"data.{key} is set, and {what} has no use for it; leave it out, or give a table (data.table)"
+            )
+
+
 def _without_path(name: str, loader: Loader, config: Data) -> Source:
+    _refuse(config, OWN_KEYS, f'data set "{name}"')
     if config.path:
         raise DataError(
             f'data set "{name}" takes no path; for "{config.path}" leave data.name empty, or use the recipe default'
@@ -40,6 +55,7 @@ DATASETS.register("cifar100")(partial(_without_path, "cifar100", load_cifar100))
 
 
 def _load_medmnist(name: str, config: Data) -> Source:
+    _refuse(config, OWN_KEYS, f'data set "{name}"')
     path = Path(config.path) if config.path else medmnist.fetch(name, medmnist.cache_folder())
     return load_npz(path, name, config)
 
@@ -91,8 +107,12 @@ def _load(config: Data) -> Source:
     if config.name:
         return DATASETS[config.name](config)
     if path.suffix.lower() == ".npz" and path.is_file():
+        _refuse(config, OWN_KEYS, f'"{path.name}"')
         return load_npz(path, path.stem if path.stem in medmnist.TABLE else "", config)
-    return arrange(with_headers(_list(path, config), config), config)
+    try:
+        return arrange(with_headers(_list(path, config), config), config)
+    except OSError as error:
+        raise DataError(f'"{error.filename or path}" cannot be read: {error.strerror or error}') from None
 
 
 def _list(path: Path, config: Data) -> Listing:
@@ -104,7 +124,10 @@ def _list(path: Path, config: Data) -> Listing:
         records = [file for file in files if tfrecord.is_tfrecord(file)]
         if records and any(file.suffix.lower() in SUFFIXES for file in files):
             raise DataError(f'"{path}" holds both TFRecord and image files; name a folder with one of them')
-        return tfrecord.list_records(records, path, config) if records else list_folder(path, config)
+        if records:
+            return tfrecord.list_records(records, path, config)
+        _refuse(config, COLUMN_KEYS, f'"{path}", a folder without a table,')
+        return list_folder(path, config)
     if tfrecord.is_tfrecord(path) and path.is_file():
         return tfrecord.list_records([path], path.parent, config)
     if path.suffix.lower() in rows.SUFFIXES:
