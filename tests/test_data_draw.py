@@ -72,7 +72,9 @@ def test_too_few_is_said_in_images_or_patients() -> None:
         DataError, match=r'"here": class "c1" has too few images for train, test, val: 2; at least 3 are wanted'
     ):
         run(hot([0] * 10 + [1] * 2))
-    with pytest.raises(DataError, match="too few patients"):
+    with pytest.raises(
+        DataError, match=r"too few patients .*: 2; at least 3 are wanted; where they are known wrongly, data.patient"
+    ):
         run(hot([0] * 10 + [1] * 6), np.array([*range(10), 10, 10, 10, 11, 11, 11]), unit="patients")
 
 

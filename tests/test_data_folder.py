@@ -327,3 +327,13 @@ def test_nothing_of_the_users_is_changed(tmp_path: Path) -> None:
     before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in (tmp_path / "root").rglob("*")}
     prepared(tmp_path / "root", tmp_path / "out")
     assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in (tmp_path / "root").rglob("*")} == before
+
+
+def test_split_folders_without_train_are_refused_and_a_class_may_be_called_valid(tmp_path: Path) -> None:
+    for split in ("Validation", "test"):
+        fill(tmp_path / "splits" / split / "a", 4)
+    with pytest.raises(DataError, match="has the split folders val, test, and none for train"):
+        load(tmp_path / "splits")
+    for name in ("valid", "invalid"):
+        fill(tmp_path / "classes" / name, 4)
+    assert load(tmp_path / "classes").class_names == ("invalid", "valid")

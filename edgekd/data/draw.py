@@ -51,9 +51,10 @@ def draw(
     spread = (counts > 0).sum(axis=0)
     for name, having in zip(names, spread, strict=True):
         if having < len(splits):
+            wrong = "; where they are known wrongly, data.patient_column or data.patient_pattern says otherwise"
             raise DataError(
                 f'{where}: class "{name}" has too few {unit} for {", ".join(splits)}: {having}; at least {len(splits)} '
-                f"are wanted"
+                f"are wanted{wrong if unit == 'patients' else ''}"
             )
     wanted = np.array([np.maximum(1, np.rint(share * size)) for share in fractions.values()])
     targets = np.vstack([np.maximum(1, size - wanted.sum(axis=0)), wanted]).astype(np.float64)

@@ -100,6 +100,8 @@ def _split_folders(root: Path) -> dict[str, Path]:
             )
         if split:
             folders[split] = path
+    if "train" not in folders and len(folders) > 1 and len(folders) == len(_subfolders(root)):
+        raise DataError(f'"{root}" has the split folders {", ".join(map(str, folders))}, and none for train')
     return folders if "train" in folders else {"train": root}
 
 
