@@ -275,7 +275,7 @@ def test_rows_that_repeat_contradict_or_name_nothing(tmp_path: Path, rows: list[
     with pytest.raises(DataError, match=r'2 of 62 images are not in ".*": gone.png, ward0/none'):
         load(write(tmp_path, [*rows, *absent]))
     bare = [rows[0], *([row[0].removeprefix("ward0/"), *row[1:]] for row in rows[1:] if row[0].startswith("ward0/"))]
-    with pytest.raises(DataError, match=r'20 of 20 images are not in .*--data .*/ward0 --set data.table="labels.csv"'):
+    with pytest.raises(DataError, match=r"20 of 20 images are not in .*--data .*/ward0 --set data.table=.*labels.csv$"):
         load(write(tmp_path, bare))
     source = load(write(tmp_path, [*rows, *absent]), skip_unreadable=True)
     assert source.warnings == ('"labels.csv": 2 of 62 images are not there and were left out',)

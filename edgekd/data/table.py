@@ -50,7 +50,7 @@ def list_table(path: Path, root: Path, config: Data) -> Listing:
     facts, repeated = _by_key(rows.column(used, "data.path_column"), reading.facts, rows, used)
     warnings = [f"{rows.title}: {repeated} rows say the same as one above them and were taken once"] if repeated else []
     if path_column is not None:
-        items = _by_path(facts, rows, root, config, warnings)
+        items = _by_path(facts, rows, path, root, config, warnings)
     else:
         keyword = next(name for name in JOIN_NAMES if usual([used], [name.lower()]))
         notes.append(f'DICOM files joined with column "{used}" by their {keyword}')
@@ -84,7 +84,9 @@ def _shown(keys: list[str], column: str) -> str:
     return "" if usual([column], [name.lower() for name in JOIN_NAMES]) else f": {listed(keys)}"
 
 
-def _by_path(facts: dict[str, Facts], rows: Rows, root: Path, config: Data, warnings: list[str]) -> list[Item]:
+def _by_path(
+    facts: dict[str, Facts], rows: Rows, table: Path, root: Path, config: Data, warnings: list[str]
+) -> list[Item]:
     inside = root.resolve()
     items: dict[str, Item] = {}
     outside, missing, twice = [], [], []
@@ -110,17 +112,17 @@ def _by_path(facts: dict[str, Facts], rows: Rows, root: Path, config: Data, warn
         text = f'{rows.title}: {len(missing)} of {len(facts)} images are not in "{root}": {listed(missing)}'
         if not config.skip_unreadable or not items:
             if not items:
-                raise DataError(f"{text}; name the folder that the paths start from{_where(root, missing[0], rows)}")
+                raise DataError(f"{text}; name the folder that the paths start from{_where(root, missing[0], table)}")
             raise DataError(f"{text}; mend the table, or go on without them: --set data.skip_unreadable=true")
         warnings.append(f"{rows.title}: {len(missing)} of {len(facts)} images are not there and were left out")
     return list(items.values())
 
 
-def _where(root: Path, name: str, rows: Rows) -> str:
+def _where(root: Path, name: str, table: Path) -> str:
     """How to name a folder below the root in which the first missing file lies, or any folder."""
     wanted = PurePosixPath(name.replace("\\", "/")).stem
     found = next((path.parent for path in walk(root) if path.stem == wanted), None)
-    return f": --data {found or 'FOLDER'} --set data.table={rows.title}"
+    return f": --data {found or 'FOLDER'} --set data.table={table}"
 
 
 def _find(root: Path, relative: PurePosixPath) -> Path | None:
