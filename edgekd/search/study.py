@@ -129,8 +129,7 @@ def give_up_dead(study: Any, reason: str = DIED) -> int:
 
 def _lives(attributes: dict[str, Any]) -> bool:
     try:
-        created: float = psutil.Process(attributes[PROCESS]).create_time()
-        return abs(created - attributes[CREATED]) < 1.0
+        return bool(abs(psutil.Process(attributes[PROCESS]).create_time() - attributes[CREATED]) < 1.0)
     except psutil.Error:
         return False
 
