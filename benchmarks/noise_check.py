@@ -60,7 +60,7 @@ def trial(model: Path, kind: str, number: int, settings: Mapping[str, Any]) -> d
             ask=ask_process if kind == "same" else ask_slowed,
         ).facts
         runs = {row["model"]: list(map(np.array, row["invoke_ms"])) for row in read_json(Path(folder) / RUNS_FILE)}
-    ratio = latency.ratio_of_medians(runs["second"], runs["first"], settings["level"])
+    ratio = latency.repeatable_ratio(runs["second"], runs["first"], settings["level"])
     return {
         "kind": kind,
         "ratio": ratio.estimate,
@@ -115,7 +115,7 @@ def main() -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", type=Path, help=".tflite file")
     parser.add_argument("--trials", type=int, default=200, help="of each kind (200)")
-    parser.add_argument("--processes", type=int, default=16, help="of each name in a trial (16)")
+    parser.add_argument("--processes", type=int, default=20, help="of each name in a trial (20)")
     parser.add_argument("--runs", type=int, default=100, help="timed inferences of a process (100)")
     parser.add_argument("--level", type=float, default=0.01, help="nominal level (0.01)")
     parser.add_argument("--slowdown", type=float, default=0.05, help="of the second name (0.05)")

@@ -4,10 +4,9 @@
     python benchmarks/repeat_check.py FIVE_MODELS --against first.json --out second.json
 
 Each session times all files against each other; five files make ten pairs. The second says of how many pairs its ratio
-lies within the 95 % interval that the first stated, and for how many the two intervals have a ratio in common. Where
-the intervals are right and both sessions as long, the first number is 83 % on average and not 95 %, as both estimates
-have an error: with ``n1`` and ``n2`` processes, P(|z| < 1.96 / sqrt(1 + n1 / n2)). A second session of four times as
-many processes makes it 92 %.
+lies within the 95 % interval that the first stated, and for how many the two intervals have a ratio in common. By
+the rounds alone the first number would be 83 % on average and not 95 %, as both estimates have an error; the stated
+intervals are longer by what a session cannot see (:data:`edgekd.latency.SESSION`).
 """
 
 from __future__ import annotations

@@ -19,6 +19,10 @@ Verdict = Literal["faster", "slower", "within noise"]
 Runs = Sequence[NDArray[np.floating]]
 
 LEVEL = 0.05
+# What no number of rounds of one session tells: where pages and caches happen to lie meanwhile, what neighbours do to
+# one model more than to another. Of ten ratios in eight sessions (benchmarks/repeat_check.py) 78 of the 80 lay
+# within this of the median of their ratio, though rounds alone promised down to 0.1 %.
+SESSION = 0.005
 
 
 def percentile(values: NDArray[np.floating], percent: float) -> float:
@@ -103,6 +107,16 @@ def ratio_of_medians(first: Runs, second: Runs, level: float = LEVEL) -> Interva
     if rank == 0:
         return Interval(math.exp(centre), 0.0, math.inf)
     return Interval(math.exp(centre), math.exp(averages[rank - 1]), math.exp(averages[-rank]))
+
+
+def repeatable_ratio(first: Runs, second: Runs, level: float = LEVEL) -> Interval:
+    """:func:`ratio_of_medians`, its interval longer by :data:`SESSION` on both sides: what another session may find.
+
+    The second part is a bound and no quantile (an uncertainty of type B in JCGM 100:2008, the "GUM"), so that equal
+    models are told apart more rarely than ``level`` says.
+    """
+    ratio = ratio_of_medians(first, second, level)
+    return Interval(ratio.estimate, ratio.low / (1 + SESSION), ratio.high * (1 + SESSION))
 
 
 def rounds_needed(level: float = LEVEL) -> int:

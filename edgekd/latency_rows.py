@@ -46,8 +46,8 @@ def raw_row(case: Case, answers: Sequence[Answer]) -> dict[str, Any]:
 
 
 def compared(first: latency.Runs, second: latency.Runs) -> dict[str, Any]:
-    """The ratio of two medians, its 95 % interval, and the verdict on the first."""
-    ratio = latency.ratio_of_medians(first, second)
+    """The ratio of two medians, its interval for another session, and the verdict on the first."""
+    ratio = latency.repeatable_ratio(first, second)
     return {"ratio": ratio.estimate, "ci95": _ends(ratio), "verdict": latency.verdict(ratio)}
 
 

@@ -184,7 +184,8 @@ def test_ratios_are_against_the_first_model_and_of_the_pairs_that_are_named(run_
         ("double", "half", pytest.approx(4), "slower"),
     ]
     for row in facts["ratios"]:
-        assert row["ci95"] == pytest.approx([row["ratio"], row["ratio"]])  # each round scales alike
+        # Each round scales alike; another session may differ by half a hundredth.
+        assert row["ci95"] == pytest.approx([row["ratio"] / 1.005, row["ratio"] * 1.005])
 
 
 @pytest.mark.usefixtures("quiet_machine")
