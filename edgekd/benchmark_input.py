@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd._litert import as_input, open_interpreter
-from edgekd.data.source import FileRef, Pictures
+from edgekd.data.source import Pictures
 from edgekd.errors import BenchmarkError, ModelError
 from edgekd.latency import percentile
 from edgekd.preprocessing import preprocess
@@ -76,14 +76,11 @@ def write_input(name: str, path: Path, pictures: Pictures | None, file: Path, se
 
 def _preprocessed(pictures: Pictures, size: int) -> tuple[NDArray[np.uint8], dict[str, float] | None]:
     """The pictures as uint8 ``(n, size, size, 3)``; of files, how long one takes when it was read before."""
-    files = [picture for picture in pictures if isinstance(picture, FileRef)]
-    images = np.stack(
-        [preprocess(picture.read() if isinstance(picture, FileRef) else picture, size) for picture in pictures]
-    )
-    if not files:
-        return images, None
+    if isinstance(pictures, np.ndarray):
+        return np.stack([preprocess(picture, size) for picture in pictures]), None
+    images = np.stack([preprocess(picture.read(), size) for picture in pictures])
     rows = []
-    for picture in files * math.ceil(FEWEST_READINGS / len(files)):
+    for picture in list(pictures) * math.ceil(FEWEST_READINGS / len(pictures)):
         began = time.perf_counter()
         decoded = picture.read()
         read = time.perf_counter()
@@ -91,7 +88,7 @@ def _preprocessed(pictures: Pictures, size: int) -> tuple[NDArray[np.uint8], dic
         rows.append((1e3 * (read - began), 1e3 * (time.perf_counter() - read)))
     decode, resize = np.array(rows).T
     return images, {
-        "num_images": len(files),
+        "num_images": len(pictures),
         "decode_p50_ms": percentile(decode, 50),
         "resize_p50_ms": percentile(resize, 50),
         "p50_ms": percentile(decode + resize, 50),
