@@ -1,4 +1,8 @@
-"""From timed runs to figures: percentiles by nearest rank, their intervals, and ratios between models."""
+"""From timed runs to figures: percentiles by nearest rank, their intervals, and ratios between models.
+
+Runs of one process share its memory layout and its moment, so that processes and not runs are the sample (Kalibera and
+Jones 2013, "Rigorous benchmarking in reasonable time"). No interval here supposes a normal distribution.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,13 @@ from numpy.typing import NDArray
 from edgekd.statistics import Interval
 
 Verdict = Literal["faster", "slower", "within noise"]
+Runs = Sequence[NDArray[np.floating]]
+
+LEVEL = 0.05
+# What no number of rounds of one session tells: where pages and caches happen to lie meanwhile, what neighbours do to
+# one model more than to another. Of ten ratios in eight sessions (benchmarks/repeat_check.py) 78 of the 80 lay
+# within this of the median of their ratio, though rounds alone promised down to 0.1 %.
+SESSION = 0.005
 
 
 def percentile(values: NDArray[np.floating], percent: float) -> float:
@@ -37,36 +48,102 @@ def certified(values: NDArray[np.floating], percent: float) -> float | None:
     return percentile(values, percent) if len(values) >= runs_needed(percent) else None
 
 
-def median_of_processes(processes: Sequence[NDArray[np.floating]]) -> Interval:
-    """Median over all runs, with a 95 % interval over processes.
+def percentile_interval(processes: Runs, percent: float, level: float = LEVEL) -> Interval:
+    """Nearest-rank percentile over all runs, with an interval that a share ``1 - level`` of repetitions would cover.
 
-    Runs of one process share its memory layout and its moment, so that processes and not runs are the sample
-    (Kalibera and Jones 2013, "Rigorous benchmarking in reasonable time"): Student's t of the processes' medians, moved
-    to the pooled median that their mean stands for. One process says nothing of others: the interval is open.
+    The interval goes from one order statistic of the pooled runs to another (Woodruff 1952, "Confidence intervals for
+    medians and other position measures"), at the binomial quantiles of ``n`` runs that were independent::
+
+        n = min(N, p (1 - p) / v) * (t(1 - level / 2, N - 1) / t(1 - level / 2, k - 1))**2
+
+    ``v`` is the variance of the share of runs up to the percentile, estimated from its ``k`` processes (effective
+    sample size for clusters and few degrees of freedom: Korn and Graubard 1998, "Confidence intervals for proportions
+    with small expected number of positive counts estimated from survey data"). Processes that differ among themselves
+    leave few independent runs, and a wide interval; where even the largest run does not bound it, it is open.
+
+    Args:
+        processes: times of ``k`` processes, as many runs in each.
+        percent: which percentile.
+        level: 1 minus the coverage.
     """
-    centre = percentile(np.concatenate(processes), 50)
-    half = _half_width([float(np.median(runs)) for runs in processes])
-    return Interval(centre, max(0.0, centre - half), centre + half)
+    from scipy.stats import binom, t
+
+    pooled = np.sort(np.concatenate(processes))
+    total, count, p = len(pooled), len(processes), percent / 100
+    estimate = percentile(pooled, percent)
+    if count < 2:
+        return Interval(estimate, 0.0, math.inf)
+    variance = float(np.var([np.mean(runs <= estimate) for runs in processes], ddof=1)) / count
+    independent = min(float(total), p * (1 - p) / variance) if variance > 0 else float(total)
+    n = math.floor(1e-9 + independent * (t.ppf(1 - level / 2, total - 1) / t.ppf(1 - level / 2, count - 1)) ** 2)
+    # Below the true percentile lie Binomial(n, p) runs: the low-th is above it, or the high-th below, in level / 2.
+    low, high = (binom.ppf(level / 2, n, p), binom.ppf(1 - level / 2, n, p) + 1) if n else (0, 1)
+    return Interval(
+        estimate,
+        float(pooled[math.ceil(low / n * total) - 1]) if low > 0 else 0.0,
+        float(pooled[math.ceil(high / n * total) - 1]) if high <= n else math.inf,
+    )
 
 
-def ratio_of_medians(first: Sequence[NDArray[np.floating]], second: Sequence[NDArray[np.floating]]) -> Interval:
-    """``median(first) / median(second)`` with a 95 % interval; the geometric mean over rounds.
+def ratio_of_medians(first: Runs, second: Runs, level: float = LEVEL) -> Interval:
+    """``median(first) / median(second)``, paired by round, with its interval by signed ranks.
 
-    The processes of the two models were interleaved round by round; the interval is Student's t of the rounds'
-    log-ratios, so that a slow minute that both met cancels out. One round says nothing: the interval is open.
+    The logarithms of the rounds' ratios are averaged in pairs, each with itself too; the estimate is the median of
+    these averages, and the interval ends at the ones that Wilcoxon's signed-rank test at ``level`` does not reject
+    (Hodges and Lehmann 1963; Tukey 1949). Within a round the order of the models is random, so that of two equal models
+    each round's ratio is as likely turned over: the test then errs in at most ``level`` of all comparisons, whatever
+    drift, bursts or outliers the machine adds. A slow minute that both models met cancels out.
+
+    Fewer rounds than :func:`rounds_needed` cannot show a difference: the interval is open.
+
+    Args:
+        first, second: times by round.
+        level: chance of an interval without 1 where the models are equal.
     """
-    logs = [math.log(np.median(a) / np.median(b)) for a, b in zip(first, second, strict=True)]
-    centre, half = math.fsum(logs) / len(logs), _half_width(logs)
-    return Interval(math.exp(centre), math.exp(centre - half), math.exp(centre + half))
+    logs = np.array([math.log(np.median(a) / np.median(b)) for a, b in zip(first, second, strict=True)])
+    rows, columns = np.triu_indices(len(logs))
+    averages = np.sort((logs[rows] + logs[columns]) / 2)
+    centre, rank = float(np.median(averages)), _signed_rank(len(logs), level)
+    if rank == 0:
+        return Interval(math.exp(centre), 0.0, math.inf)
+    return Interval(math.exp(centre), math.exp(averages[rank - 1]), math.exp(averages[-rank]))
 
 
-def _half_width(values: Sequence[float]) -> float:
-    """Half of the 95 % interval of a mean: ``t(0.975, k - 1) sd / sqrt(k)``."""
-    from scipy.stats import t
+def repeatable_ratio(first: Runs, second: Runs, level: float = LEVEL) -> Interval:
+    """:func:`ratio_of_medians`, its interval longer by :data:`SESSION` on both sides: what another session may find.
 
-    if len(values) < 2:
-        return math.inf
-    return float(t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values)))
+    The second part is a bound and no quantile (an uncertainty of type B in JCGM 100:2008, the "GUM"), so that equal
+    models are told apart more rarely than ``level`` says.
+    """
+    ratio = ratio_of_medians(first, second, level)
+    return Interval(ratio.estimate, ratio.low / (1 + SESSION), ratio.high * (1 + SESSION))
+
+
+def rounds_needed(level: float = LEVEL) -> int:
+    """The fewest rounds that can show a difference: 6 at 5 %, 8 at 1 %; all on one side have a chance of 2**(1-n)."""
+    return math.ceil(1 - math.log2(level))
+
+
+def _signed_rank(count: int, level: float) -> int:
+    """The largest ``k``, or 0, with ``2 P(W <= k - 1) <= level``; W sums the ranks of 1..count that a coin picks."""
+    chances = np.ones(1)
+    for rank in range(1, count + 1):
+        chances = (np.pad(chances, (0, rank)) + np.pad(chances, (rank, 0))) / 2
+    return int(np.sum(2 * np.cumsum(chances) <= level))
+
+
+def drift(rounds: Runs) -> float | None:
+    """How much slower the last third of the rounds was than the first, as a fraction; None below six rounds.
+
+    Args:
+        rounds: for each model its medians by round; a round's slowness is the mean over the models of their logarithms,
+            and a third's the median over its rounds.
+    """
+    slowness = np.mean([np.log(medians) for medians in rounds], axis=0)
+    third = len(slowness) // 3
+    if third < 2:
+        return None
+    return math.expm1(float(np.median(slowness[-third:]) - np.median(slowness[:third])))
 
 
 def verdict(ratio: Interval) -> Verdict:

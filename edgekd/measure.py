@@ -21,11 +21,14 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
 
     Args:
         request: ``model`` and ``images`` (paths; images is an .npy of inputs ``(n, ...)`` in the model's type),
-            ``kernel``, ``num_threads``, ``pin_cpus``, ``warmup_runs``, ``num_runs``.
+            ``kernel``, ``num_threads``, ``pin_cpus``, ``warmup_runs`` (fewest; :mod:`edgekd.steady` has the rule),
+            ``num_runs``.
 
     Returns:
-        ``{"init_ms", "first_ms", "invoke_ms": [...], "peak_rss_bytes", "pinned"}``. ``init_ms`` is from opening the
-        file to allocated tensors; ``invoke_ms`` are the timed runs alone, without copying the input.
+        ``{"init_ms", "first_ms", "warmup_runs", "steady", "invoke_ms": [...], "cpu_share", "involuntary_switches",
+        "peak_rss_bytes", "pinned"}``. ``init_ms`` is from opening the file to allocated tensors; ``invoke_ms`` are the
+        timed runs alone, without copying the input; ``cpu_share`` is the processor time of the timed part over its wall
+        time, below 1 on one thread where something else had the processor.
     """
     pinned = False
     if request["pin_cpus"] and hasattr(os, "sched_setaffinity"):
@@ -35,6 +38,7 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
             pinned = True
     import numpy as np
 
+    from edgekd import steady
     from edgekd._litert import open_interpreter
 
     images = np.load(request["images"], allow_pickle=False)
@@ -42,19 +46,41 @@ def measure(request: dict[str, Any]) -> dict[str, Any]:
     interpreter = open_interpreter(request["model"], request["kernel"], request["num_threads"])
     initialised = time.perf_counter_ns()
     index = interpreter.get_input_details()[0]["index"]
-    times = []
-    for run in range(1 + request["warmup_runs"] + request["num_runs"]):
-        interpreter.set_tensor(index, images[run % len(images)][None])
+    number = 0
+
+    def run() -> float:
+        nonlocal number
+        interpreter.set_tensor(index, images[number % len(images)][None])
+        number += 1
         before = time.perf_counter_ns()
         interpreter.invoke()
-        times.append((time.perf_counter_ns() - before) / 1e6)
+        return (time.perf_counter_ns() - before) / 1e6
+
+    first = run()
+    warming, is_steady = steady.warm_up(run, request["warmup_runs"])
+    switches, spent, began = _involuntary_switches(), time.process_time_ns(), time.perf_counter_ns()
+    times = [run() for _ in range(request["num_runs"])]
+    spent, lasted = time.process_time_ns() - spent, time.perf_counter_ns() - began
     return {
         "init_ms": (initialised - started) / 1e6,
-        "first_ms": times[0],
-        "invoke_ms": times[1 + request["warmup_runs"] :],
+        "first_ms": first,
+        "warmup_runs": len(warming),
+        "steady": is_steady,
+        "invoke_ms": times,
+        "cpu_share": spent / max(lasted, 1),
+        "involuntary_switches": _involuntary_switches() - switches,
         "peak_rss_bytes": peak_rss_bytes(),
         "pinned": pinned,
     }
+
+
+def _involuntary_switches() -> int:
+    """How often the system took the processor from this process; 0 where it does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def peak_rss_bytes() -> int:

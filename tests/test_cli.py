@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
 import re
@@ -444,43 +443,6 @@ def test_the_final_table(held: bool, code: int, tmp_path: Path, monkeypatch: pyt
         f"report: {tmp_path / 'report.html'}",
         f"bundle: {tmp_path / 'bundle'}",
     ]
-
-
-def test_benchmark_prints_a_table_or_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    figures = {"p50_ms": 1.5, "p90_ms": 2.25, "p99_ms": None, "init_ms": 10.0}
-    facts = {"models": {"m": {"latency": [figures], "peak_rss_bytes": 64 * 2**20}}, "warnings": ["a busy machine"]}
-
-    class Measured:
-        def __init__(self, *_: object, **__: object):
-            self.facts = facts
-
-    monkeypatch.setattr("edgekd.stages.benchmark.benchmark", Measured)
-    (tmp_path / "m.tflite").write_bytes(b"")
-    table = call("benchmark", tmp_path / "m.tflite")
-    assert table.exit_code == 0
-    lines = [line.strip() for line in table.stdout.splitlines() if line.strip()]
-    assert re.split(r" {2,}", lines[0]) == ["model", "p50 ms", "p90 ms", "p99 ms", "init ms", "peak MiB"]
-    assert lines[2].split() == ["m", "1.500", "2.250", "–", "10.000", "64"]
-    assert table.stderr == "note: a busy machine\n"
-    assert json.loads(call("benchmark", tmp_path / "m.tflite", "--json").stdout) == facts
-
-
-def test_files_of_one_stem_keep_their_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[dict[str, Path]] = []
-
-    class Measured:
-        facts: Mapping[str, Any] = {"models": {}, "warnings": ()}
-
-        def __init__(self, models: dict[str, Path], *_: object, **__: object):
-            seen.append(models)
-
-    monkeypatch.setattr("edgekd.stages.benchmark.benchmark", Measured)
-    paths = [tmp_path / name for name in ("a/model.tflite", "b/model.tflite", "other.tflite")]
-    for path in paths:
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"")
-    assert call("benchmark", *paths).exit_code == 0
-    assert seen == [{str(paths[0]): paths[0], str(paths[1]): paths[1], "other": paths[2]}]
 
 
 def test_quiet_keeps_warnings_and_drops_the_rest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

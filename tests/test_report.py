@@ -18,7 +18,7 @@ import pytest
 from edgekd import attribution, recipe
 from edgekd.artifact import Artifact
 from edgekd.options import to_table
-from edgekd.report_pictures import waterfall
+from edgekd.report_pictures import front, waterfall
 from edgekd.stages.report import _not_measured, _sensitivity, assemble, check, render, report, summary_rows
 from edgekd.tasks import TASKS
 
@@ -442,7 +442,19 @@ def test_what_was_not_measured_is_a_dash(document: Document) -> None:
     # 300 runs are too few for a 99th percentile.
     latency_table = next(rows for rows in html(document).tables if "p99 ms" in rows[0])
     assert latency_table[3] == [
-        *("student_int8", "host", "xnnpack", "1", "0.031", "0.062", "–", "4.0", "300", "3", "48.0 MiB"),
+        *(
+            "student_int8",
+            "host",
+            "xnnpack",
+            "1",
+            "0.031 (0.023 to 0.039)",
+            "0.062",
+            "–",
+            "4.0",
+            "300",
+            "3",
+            "48.0 MiB",
+        ),
     ]
     for text in (markdown(document), html(document).text):
         assert "None" not in text
@@ -481,7 +493,7 @@ def test_the_page_is_whole_and_loads_nothing(document: Document) -> None:
     assert source.startswith("<!doctype html>\n")
     assert ("html", {"lang": "en"}) in page.elements
     assert ("meta", {"charset": "utf-8"}) in page.elements
-    assert (tags.count("h1"), tags.count("title")) == (1, 2 + len(document["models"]))  # the page, the chart, its dots
+    assert (tags.count("h1"), tags.count("title")) == (1, 1 + 2 + 4 + 3)  # the page, two charts, their dots
     assert re.search(r"<title>pneumoniamnist – edgekd report</title>", source)
     assert not {"script", "link", "img", "iframe", "object", "embed", "base", "form", "a"} & set(tags)
     loading = {"src", "href", "srcset", "action", "data", "background", "poster", "xlink:href"}
@@ -501,7 +513,7 @@ def test_the_chart_stays_in_its_frame_and_keeps_the_order(document: Document) ->
     for row, top1 in zip(document["models"], (0.99, 0.5, 0.0, 1.0), strict=True):
         row["test"]["top1"] = top1
     page = html(document)
-    dots = [attributes for tag, attributes in page.elements if tag == "circle"]
+    dots = [attributes for tag, attributes in page.elements if tag == "circle"][:4]
     xs, ys = ([float(dot[axis] or "nan") for dot in dots] for axis in ("cx", "cy"))
     assert all(0 <= x <= 640 for x in xs)
     assert all(0 <= y <= 300 for y in ys)
@@ -512,6 +524,37 @@ def test_the_chart_stays_in_its_frame_and_keeps_the_order(document: Document) ->
     # of the three between 100 KiB and 100,000 KiB, which are 520 units.
     assert xs[0] - xs[3] == pytest.approx(520 * 2.1864 / 3, abs=0.3)
     assert {"100 KiB", "1,000 KiB", "10,000 KiB", "100,000 KiB"} <= {text.strip() for text in page.texts}
+
+
+def test_latency_has_a_chart_of_the_models_that_were_timed(document: Document) -> None:
+    page = html(document)
+    dots = [attributes for tag, attributes in page.elements if tag == "circle"][4:]
+    # 12, 0.0625 and 0.03125 ms between 0.01 and 100: 384 times are 2.5843 of four decades.
+    xs = [float(dot["cx"] or "nan") for dot in dots]
+    assert len(xs) == 3
+    assert xs[0] - xs[2] == pytest.approx(520 * 2.5843 / 4, abs=0.3)
+    assert {"0.01 ms", "0.1 ms", "1 ms", "10 ms", "100 ms"} <= {text.strip() for text in page.texts}
+    document["models"][0]["latency"] = document["models"][1]["latency"] = []
+    assert len([tag for tag, _ in html(document).elements if tag == "circle"]) == 4  # one timed model is no chart
+
+
+@pytest.mark.parametrize(
+    ("costs", "gains", "expected"),
+    [
+        ([1.0], [0.5], [0]),
+        ([3.0, 1.0, 2.0], [0.9, 0.5, 0.7], [1, 2, 0]),  # each dearer one is better
+        ([1.0, 2.0, 3.0], [0.9, 0.8, 0.9], [0]),  # cheapest and best
+        ([1.0, 1.0, 2.0], [0.5, 0.6, 0.7], [1, 2]),  # of two of one cost the better
+        ([1.0, 1.0, 2.0], [0.5, 0.5, 0.4], [0, 1]),  # two alike beat each other in nothing
+    ],
+)
+def test_pareto_front(costs: list[float], gains: list[float], expected: list[int]) -> None:
+    assert front(costs, gains) == expected
+
+
+def test_percentiles_of_the_report_show_their_intervals(document: Document) -> None:
+    document["models"][3]["latency"][0] |= {"p90_ci95_ms": [0.06, 0.0655], "p99_ci95_ms": None}
+    assert "0.062 (0.060 to 0.066)" in {text.strip() for text in html(document).texts}
 
 
 # Names of strangers

@@ -2,211 +2,152 @@
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
-from numpy.typing import NDArray
 
-from edgekd import latency, target
-from edgekd._litert import as_input, open_interpreter
-from edgekd.artifact import Artifact
+from edgekd import latency, machine, target
+from edgekd.artifact import Artifact, write_json
+from edgekd.benchmark_input import Input, write_input
 from edgekd.config.benchmark import Benchmark
-from edgekd.errors import BenchmarkError, ModelError
+from edgekd.data.source import Pictures
+from edgekd.interleave import Answer, Ask, Case, ask_process, interleave, runs_of, ways
+from edgekd.latency_rows import compared, latency_row, raw_row
 from edgekd.progress import Progress
-from edgekd.statistics import Interval
-from edgekd.target import Target
 
-NUM_MADE_UP_INPUTS = 16
-SECONDS_PER_PROCESS = 600
-# Of the processors' time, over a second in which this process waits: what others take. The load average would count
-# the training that ended a moment ago.
-BUSY_SHARE = 0.25
+RUNS_FILE = "runs.json"
+# Of its wall time, what a process on one thread may lack of a processor.
+LACKING = 0.05
+MOST_LACKING = 0.1  # of the processes, before it is told
+DRIFT = 0.05
 
 
 def benchmark(
     models: Mapping[str, Path],
-    images: NDArray[np.uint8] | None,
+    images: Pictures | None,
     config: Benchmark,
     out_dir: Path,
     *,
     pairs: Sequence[tuple[str, str]] = (),
+    kernels: Sequence[str] = (),
+    threads: Sequence[int] = (),
     seed: int = 0,
     progress: Progress | None = None,
+    ask: Ask = ask_process,
 ) -> Artifact:
     """Measure every model ``num_processes`` times, each time in a process of its own.
 
-    A round runs every model once, in random order, so that what the machine does meanwhile meets them all alike.
+    A round runs every model once, in random order, so that what the machine does meanwhile meets them all alike. A
+    process warms up until its times are steady (:mod:`edgekd.steady`); what happened to the machine meanwhile is
+    recorded, and said where it makes the figures doubtful (:mod:`edgekd.machine`).
 
     Args:
         models: files by name; ratios are against the first, and those of ``pairs``.
-        images: uint8 ``(n, h, w, 3)`` of the models' input size; None, or a model of another input, gets random input.
+        images: arrays or image files, brought to each model's input size; None, or a model that takes no RGB square,
+            gets made-up input.
         config: target, processes, runs.
-        out_dir: folder of the artifact.
+        out_dir: folder of the artifact; ``runs.json`` holds every timed run.
         pairs: further models to be compared, each with its baseline.
+        kernels, threads: further ways to run each model, every kernel with every number of threads.
         seed: of the order and of made-up input.
         progress: where the task is shown.
+        ask: who measures: takes a model's name and the request of :mod:`edgekd.measure`, returns its answer.
 
     Returns:
-        Facts ``{"models": {name: {"latency": [...], "peak_rss_bytes", "first_ms"}}, "ratios": [...], "host": {...},
-        "warnings": [...]}``; latency in milliseconds.
+        Facts ``{"models": {name: {"tflite_bytes", "latency": [...], "peak_rss_bytes"[, "preprocessing"]}},
+        "ratios": [...], "scaling": [...], "host": {...}, "warnings": [...]}``; latency in milliseconds, the target's
+        own way first.
 
     Raises:
+        UserError: kernels or threads that this host cannot run.
         ModelError: a file that is no model, or a model that crashed its process.
+        DataError: a picture that cannot be read.
         BenchmarkError: a process that ran too long.
     """
-    profile = target.load(config.target)
+    profile, cpus = target.load(config.target), os.cpu_count() or 1
+    (own, *further), warnings = ways(profile, kernels, threads, cpus)
+    cases = [Case(name, way) for name in models for way in (own, *further)]
     busy = psutil.cpu_percent(interval=1.0) / 100
-    generator = np.random.default_rng(seed)
-    names = list(models)
-    answers: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    warnings: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
-        inputs = {name: _write_input(name, models[name], images, Path(folder), seed, warnings) for name in names}
-        title = f"benchmark, {config.num_processes} processes a model"
-        with (progress or Progress()).task(title, config.num_processes * len(names), "processes") as task:
-            for _ in range(config.num_processes):
-                for index in generator.permutation(len(names)):
-                    name = names[index]
-                    answers[name].append(_run_process(name, models[name], inputs[name], profile, config))
-                    task.advance(1)
-    cpus = os.cpu_count() or 1
-    if busy > BUSY_SHARE:
+        inputs = {
+            name: write_input(name, path, images, Path(folder) / f"{number}.npy", seed)
+            for number, (name, path) in enumerate(models.items())
+        }
+        files = {name: made.file for name, made in inputs.items()}
+        before = machine.read()
+        generator = np.random.default_rng(seed)
+        answers = interleave(cases, models, files, config, generator, ask, progress or Progress())
+        meanwhile = machine.between(before, machine.read(), cpus)
+    runs = {case: runs_of(rows) for case, rows in answers.items()}
+    drift = latency.drift([np.array([np.median(times) for times in processes]) for processes in runs.values()])
+    if busy > machine.BUSY_SHARE:
         warnings.append(f"the machine was busy before the benchmark: others took {busy:.0%} of {cpus} processors")
-    if profile.pin_cpus and not all(answer["pinned"] for rows in answers.values() for answer in rows):
-        warnings.append(f"target {profile.name} asks for pinning to a processor, which this system does not allow")
-    if profile.num_threads > cpus:
-        warnings.append(f"target {profile.name} runs {profile.num_threads} threads on {cpus} processors")
+    warnings += machine.warnings(meanwhile, cpus)
+    if drift is not None and abs(drift) > DRIFT:
+        word = "slower" if drift > 0 else "faster"
+        warnings.append(f"drift: the last third of the rounds was {abs(drift):.0%} {word} than the first")
+    warnings += _warnings(answers, inputs, config, cpus)
+    first = next(iter(models))
     facts = {
-        "models": {name: _figures(answers[name], profile, config) for name in names},
+        "models": {
+            name: {
+                "tflite_bytes": path.stat().st_size,
+                "latency": [latency_row(way, answers[Case(name, way)], profile) for way in (own, *further)],
+                "peak_rss_bytes": int(np.median([answer["peak_rss_bytes"] for answer in answers[Case(name, own)]])),
+                **({"preprocessing": inputs[name].preprocessing} if inputs[name].preprocessing else {}),
+            }
+            for name, path in models.items()
+        },
         "ratios": [
-            _ratio(name, baseline, answers)
-            for name, baseline in dict.fromkeys([*((name, names[0]) for name in names[1:]), *pairs])
+            {"model": name, "baseline": base, **compared(runs[Case(name, own)], runs[Case(base, own)])}
+            for name, base in dict.fromkeys([*((name, first) for name in models if name != first), *pairs])
         ],
-        "host": {"busy_before": busy, "cpus": cpus},
+        "scaling": [
+            {
+                **{"model": name, "kernel": way.kernel, "num_threads": way.num_threads},
+                "baseline": {"kernel": own.kernel, "num_threads": own.num_threads},
+                **compared(runs[Case(name, way)], runs[Case(name, own)]),
+            }
+            for name in models
+            for way in further
+        ],
+        "host": {"busy_before": busy, "cpus": cpus, "drift": drift, **meanwhile},
         "warnings": warnings,
     }
+    write_json(out_dir / RUNS_FILE, [raw_row(case, rows) for case, rows in answers.items()])
     return Artifact.seal(out_dir, facts)
 
 
-def _write_input(
-    name: str, path: Path, images: NDArray[np.uint8] | None, folder: Path, seed: int, warnings: list[str]
-) -> Path:
-    """Write the model's inputs as an .npy file for its processes. Opening happens in a child first: it may crash."""
-    details = _probe(name, path)
-    shape, dtype = tuple(details["shape"][1:]), np.dtype(details["dtype"])
-    file = folder / f"{len(list(folder.iterdir()))}.npy"
-    if images is not None and shape == images.shape[1:] and dtype in (np.uint8, np.int8, np.float32):
-        np.save(file, as_input(open_interpreter(path), images))
-        return file
-    generator = np.random.default_rng(seed)
-    pixels = generator.integers(0, 256, (NUM_MADE_UP_INPUTS, *shape))
-    if np.issubdtype(dtype, np.floating):
-        made_up = pixels.astype(dtype)
-    elif np.issubdtype(dtype, np.integer):
-        made_up = (
-            (pixels + min(0, int(np.iinfo(dtype).min))).astype(dtype) if dtype == np.int8 else pixels.astype(dtype)
-        )
-    else:
-        raise ModelError(f'model "{name}" takes {dtype.name}; only numbers can be made up as input')
-    np.save(file, made_up)
-    warnings.append(f"{name} was timed on made-up input of shape {shape}")
-    return file
-
-
-_PROBE = """
-import json, sys
-from edgekd._litert import open_interpreter
-from edgekd.errors import EdgekdError
-try:
-    details = open_interpreter(sys.argv[1]).get_input_details()[0]
-    print(json.dumps({"shape": details["shape"].tolist(), "dtype": details["dtype"].__name__}))
-except EdgekdError as error:
-    print(json.dumps({"error": str(error)}))
-"""
-
-
-def _probe(name: str, path: Path) -> dict[str, Any]:
-    return _child(name, [sys.executable, "-c", _PROBE, str(path)], "")
-
-
-def _run_process(name: str, path: Path, images: Path, profile: Target, config: Benchmark) -> dict[str, Any]:
-    request = {
-        "model": str(path),
-        "images": str(images),
-        "kernel": profile.kernel,
-        "num_threads": profile.num_threads,
-        "pin_cpus": list(profile.pin_cpus),
-        "warmup_runs": config.warmup_runs,
-        "num_runs": config.num_runs,
-    }
-    return _child(name, [sys.executable, "-m", "edgekd.measure"], json.dumps(request))
-
-
-def _child(name: str, command: Sequence[str], text: str) -> dict[str, Any]:
-    """Run a child and read its JSON; a crash is the model's fault and named so."""
-    try:
-        done = subprocess.run(
-            command, input=text, capture_output=True, text=True, timeout=SECONDS_PER_PROCESS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise BenchmarkError(
-            f'model "{name}" ran for more than {SECONDS_PER_PROCESS} s; lower the number of runs'
-        ) from None
-    if done.returncode < 0:
-        raise ModelError(f'model "{name}" crashed the interpreter ({signal.Signals(-done.returncode).name})')
-    try:
-        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (ValueError, IndexError):
-        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
-        raise BenchmarkError(f'the process that measures "{name}" failed: {reason}') from None
-    if "error" in answer:
-        raise ModelError(answer["error"])
-    return answer
-
-
-def _figures(answers: list[dict[str, Any]], profile: Target, config: Benchmark) -> dict[str, Any]:
-    processes = [np.array(answer["invoke_ms"]) for answer in answers]
-    pooled = np.concatenate(processes)
-    median = latency.median_of_processes(processes)
-    row = {
-        "target": profile.name,
-        "figures": profile.figures,
-        "kernel": profile.kernel,
-        "p50_ms": median.estimate,
-        "p90_ms": latency.certified(pooled, 90),
-        "p99_ms": latency.certified(pooled, 99),
-        "p50_ci95_ms": _ends(median),
-        "init_ms": float(np.median([answer["init_ms"] for answer in answers])),
-        "first_ms": float(np.median([answer["first_ms"] for answer in answers])),
-        "num_runs": len(pooled),
-        "num_processes": config.num_processes,
-        "num_threads": profile.num_threads,
-    }
-    return {"latency": [row], "peak_rss_bytes": int(np.median([answer["peak_rss_bytes"] for answer in answers]))}
-
-
-def _ratio(name: str, baseline: str, answers: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    first, second = ([np.array(answer["invoke_ms"]) for answer in answers[key]] for key in (name, baseline))
-    ratio = latency.ratio_of_medians(first, second)
-    return {
-        "model": name,
-        "baseline": baseline,
-        "ratio": ratio.estimate,
-        "ci95": _ends(ratio),
-        "verdict": latency.verdict(ratio),
-    }
-
-
-def _ends(interval: Interval) -> list[float] | None:
-    """None for an open interval: one process says nothing of others."""
-    return None if math.isinf(interval.high) else [interval.low, interval.high]
+def _warnings(
+    answers: Mapping[Case, Sequence[Answer]], inputs: Mapping[str, Input], config: Benchmark, cpus: int
+) -> Iterator[str]:
+    """What was the matter with the input, the profile and the processes."""
+    yield from (made.warning for made in inputs.values() if made.warning)
+    pinning = {case: rows for case, rows in answers.items() if case.way.pin_cpus}
+    if not all(answer["pinned"] for rows in pinning.values() for answer in rows):
+        yield f"target {config.target} asks for pinning to a processor, which this system does not allow"
+    least = latency.rounds_needed()
+    if len(answers) > 1 and config.num_processes < least:
+        yield f"{config.num_processes} processes of each model show no difference between models; {least} are the least"
+    asked = max(case.way.num_threads for case in answers)
+    if asked > cpus:
+        yield f"target {config.target} runs {asked} threads on {cpus} processors"
+    for name in inputs:
+        rows = [answer for case, found in answers.items() if case.model == name for answer in found]
+        unsteady = sum(not answer["steady"] for answer in rows)
+        if unsteady:
+            yield f"{name} did not become steady in {unsteady} of {len(rows)} processes"
+        # Of more threads the processor time says nothing: they wait for each other.
+        alone = [case for case in answers if case.model == name and case.way.num_threads == 1]
+        rows = [answer for case in alone for answer in answers[case]]
+        lacking = sum(answer["cpu_share"] < 1 - LACKING for answer in rows)
+        if lacking > len(rows) * MOST_LACKING:
+            switches = sum(answer["involuntary_switches"] for answer in rows)
+            yield (
+                f"{name}: {lacking} of {len(rows)} processes lacked the processor for more than {LACKING:.0%} of the "
+                f"time ({switches} involuntary switches)"
+            )

@@ -12,7 +12,7 @@ from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
 from edgekd.report_format import FILTERS
-from edgekd.report_pictures import scatter, waterfall
+from edgekd.report_pictures import paretos, waterfall
 from edgekd.tasks import MULTI_CLASS, TASKS, Task
 
 SCHEMA_VERSION = 1
@@ -213,7 +213,7 @@ def render(document: Document, template: str) -> str:
         headline=budget_report.headline(document),
         trials=budget_report.trials(document),
         recipe_toml=recipe.to_toml(recipe.from_table(document["recipe"])),
-        scatter=scatter(_to_choose(document), task_of(document).accuracy),
+        paretos=paretos(_to_choose(document), task_of(document).accuracy),
         waterfall=waterfall(document.get("attribution", []), task_of(document).accuracy_title),
         pruned=any("pruned" in row["steps"] for row in document["models"]),
         **pruning_report.shown(document),
