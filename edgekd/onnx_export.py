@@ -23,12 +23,12 @@ PACKAGES = ("tf2onnx", "onnx")
 _TIMEOUT = 600  # seconds
 
 
-def require() -> None:
-    """Raise MissingRequirementError unless the packages of the extra ``onnx`` are installed."""
-    missing = [package for package in PACKAGES if find_spec(package) is None]
+def require(wish: str = "bundle.onnx = true", packages: Sequence[str] = PACKAGES) -> None:
+    """Raise MissingRequirementError, which names the wish, unless the packages of the extra ``onnx`` are installed."""
+    missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise MissingRequirementError(
-            f'bundle.onnx = true needs {" and ".join(missing)}; run pip install "edgekd[onnx]", or leave it out'
+            f'{wish} needs {" and ".join(missing)}; run pip install "edgekd[onnx]", or leave it out'
         )
 
 
