@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from edgekd.cli.outside import Wishes, outside_options
 from edgekd.cli.output import print_table, printable, start_output
 
 
@@ -55,6 +56,7 @@ def _numbers(context: click.Context, parameter: click.Parameter, value: str | No
     "--out", type=click.Path(path_type=Path), help="Folder for latency.json, with every run, and the distributions."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@outside_options
 def benchmark(
     models: tuple[Path, ...],
     data: str | None,
@@ -68,8 +70,9 @@ def benchmark(
     seed: int,
     out: Path | None,
     as_json: bool,
+    **outside: Any,
 ) -> None:
-    """Time .tflite files on this machine, interleaved, each in fresh processes.
+    """Time .tflite files on this machine, or on a device, interleaved, each in fresh processes.
 
     Every percentile stands with its 95 % interval, which the differences between processes make. Models are compared
     with the first one, round by round: faster, slower, or within noise. Without --data or --images the input is made
@@ -90,6 +93,11 @@ def benchmark(
     if data is not None and images:
         raise UserError("--data and --images: give one of them")
     shown = pictures.of_data(data) if data is not None else pictures.of_files(images) if images else None
+    wishes = Wishes(**outside, session=(processes, runs, warmup_runs, seed), target=target, pictures=shown)
+    if wishes.device:
+        wishes.measure_on_device(_names(models), as_json, progress)
+        return
+    wishes.check(_names(models))
     config = Benchmark(target=target, num_processes=processes, num_runs=runs, warmup_runs=warmup_runs)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -98,10 +106,12 @@ def benchmark(
         ).facts
         if out is not None:
             _write(facts, folder, out)
+    facts = {**facts, **wishes.measure(_names(models), progress)}
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
         _print(facts)
+        wishes.show(facts)
 
 
 def _write(facts: Mapping[str, Any], folder: Path, out: Path) -> None:
