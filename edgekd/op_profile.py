@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgekd.apart import ask
+from edgekd.data.source import Pictures
 from edgekd.errors import BenchmarkError, RecipeError
 from edgekd.outside import litert_c
 from edgekd.outside.session import Session, time_litert, write_inputs
@@ -124,7 +124,7 @@ def profile(
     *,
     kernel: str = "xnnpack",
     num_threads: int = 1,
-    images: NDArray[np.uint8] | None = None,
+    pictures: Pictures | None = None,
 ) -> OpProfile:
     """Profile a model in a child process. The profiler slows it down: shares are to be read, not latency.
 
@@ -133,7 +133,7 @@ def profile(
         session: runs and warm-up of the one process.
         kernel: ``xnnpack`` or ``builtin``.
         num_threads: of the interpreter.
-        images: uint8 ``(n, h, w, 3)`` of its input size; None makes input up.
+        pictures: brought to its input size; None, or a model of no RGB square, has its input made up.
 
     Raises:
         MissingRequirementError: a version of LiteRT whose structs are not known.
@@ -148,7 +148,7 @@ def profile(
         )
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "inputs.npy"
-        write_inputs(model, inputs, session, images)
+        write_inputs(model, inputs, session, pictures)
         request = {
             "model": str(model),
             "images": str(inputs),

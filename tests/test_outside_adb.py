@@ -417,6 +417,7 @@ def test_command_shows_a_phone(phone: Phone, tool: Path, models: dict[str, Path]
         (["--device", "ssh:pi", "--profile"], 2, "--profile does not go with --device ssh"),
         (["--device", "ssh:pi", "--benchmark-model", "x"], 2, "--benchmark-model does not go with --device ssh"),
         (["--device", "adb", "--ssh-config", "x"], 2, "--ssh-config does not go with --device adb"),
+        (["--device", "adb", "--images", __file__], 2, "--data or --images does not go with --device adb"),
         (["--device", "adb"], 2, "needs --benchmark-model"),
         (["--ssh-config", "x"], 2, "--ssh-config is for a device"),
     ],

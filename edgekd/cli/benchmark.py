@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from edgekd.cli.outside import Wishes, outside_options
 from edgekd.cli.output import print_table, printable, start_output
+from edgekd.cli.outside import Wishes, outside_options
 
 
 def _words(_: click.Context, __: click.Parameter, value: str | None) -> tuple[str, ...]:

@@ -8,34 +8,17 @@ from typing import Any
 import numpy as np
 
 from edgekd import model_child
-from edgekd._litert import as_input, open_interpreter
+from edgekd._litert import open_interpreter
 from edgekd.errors import ModelError
 
-NUM_INPUTS = 16
 
-
-def inputs(request: dict[str, Any]) -> dict[str, Any]:
-    """Write inputs of ``model`` to ``out``: ``images`` in its type, or ``NUM_INPUTS`` made up from ``seed``."""
+def kind(request: dict[str, Any]) -> dict[str, Any]:
+    """The types of the one input and the one output of ``model``: ``{"input", "output"}``."""
     interpreter = open_interpreter(request["model"])
-    details, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    if len(details) != 1 or len(outputs) != 1:
-        raise ModelError(f"the model has {len(details)} inputs and {len(outputs)} outputs; one of each can be compared")
-    shape, dtype = tuple(int(side) for side in details[0]["shape"]), np.dtype(details[0]["dtype"])
-    if request["images"] is None:
-        if not np.issubdtype(dtype, np.number):
-            raise ModelError(f"the model takes {dtype.name}; only numbers can be made up as input")
-        generator = np.random.default_rng(request["seed"])
-        made = [model_child.made_up(shape, index, generator) for index in range(NUM_INPUTS)]
-        values = np.concatenate([model_child.in_range(unit, dtype, 0.0, 255.0) for unit in made])
-    else:
-        values = as_input(interpreter, np.load(request["images"], allow_pickle=False))
-    np.save(request["out"], values, allow_pickle=False)
-    return {
-        "input": dtype.name,
-        "output": np.dtype(outputs[0]["dtype"]).name,
-        "shape": list(shape[1:]),
-        "made_up": request["images"] is None,
-    }
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ModelError(f"the model has {len(inputs)} inputs and {len(outputs)} outputs; one of each can be compared")
+    return {"input": np.dtype(inputs[0]["dtype"]).name, "output": np.dtype(outputs[0]["dtype"]).name}
 
 
 def litert_answers(request: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +67,7 @@ def time_onnx(request: dict[str, Any]) -> dict[str, Any]:
 
 
 TASKS: dict[str, model_child.Task] = {
-    "inputs": inputs,
+    "kind": kind,
     "litert_answers": litert_answers,
     "onnx_answers": onnx_answers,
     "time_onnx": time_onnx,

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from edgekd import latency
 from edgekd.errors import BenchmarkError
-from edgekd.outside.session import Times, ends, median
+from edgekd.interleave import Way
+from edgekd.latency_rows import compared, latency_row
+from edgekd.outside.session import Times
+from edgekd.target import Target
 
 MAX_TIMES = 10_000_000
 MAX_TEXT = 200
@@ -74,46 +76,20 @@ def checked(answer: Any) -> dict[str, Any]:
     return {
         "invoke_ms": [number(value, 1e-6, 1e9, "invoke_ms") for value in times],
         "init_ms": number(answer.get("init_ms"), 0, 1e9, "init_ms"),
+        "warmup_runs": int(number(answer.get("warmup_runs"), 0, MAX_TIMES, "warmup_runs")),
         "first_ms": number(answer.get("first_ms"), 0, 1e9, "first_ms"),
         "peak_rss_bytes": int(number(answer.get("peak_rss_bytes"), 0, 2**50, "peak_rss_bytes")),
     }
 
 
-def figures(answers: Sequence[Mapping[str, Any]], *, device: str, kernel: str, num_threads: int) -> dict[str, Any]:
+def figures(answers: Sequence[Mapping[str, Any]], *, device: str, profile: Target) -> dict[str, Any]:
     """One model's row from the answers of its processes."""
-    processes = [np.array(answer["invoke_ms"]) for answer in answers]
-    pooled = np.concatenate(processes)
-    middle = median(processes)
-    return {
-        "target": device,
-        "figures": "measured",
-        "kernel": kernel,
-        "p50_ms": middle.estimate,
-        "p90_ms": latency.certified(pooled, 90),
-        "p99_ms": latency.certified(pooled, 99),
-        "p50_ci95_ms": ends(middle),
-        "init_ms": float(np.median([answer["init_ms"] for answer in answers])),
-        "first_ms": float(np.median([answer["first_ms"] for answer in answers])),
-        "num_runs": len(pooled),
-        "num_processes": len(processes),
-        "num_threads": num_threads,
-        "peak_rss_bytes": int(np.median([answer["peak_rss_bytes"] for answer in answers])),
-    }
+    way = Way(profile.kernel, profile.num_threads, ())
+    row = latency_row(way, [dict(answer) for answer in answers], replace(profile, name=device, figures="measured"))
+    return {**row, "peak_rss_bytes": int(np.median([answer["peak_rss_bytes"] for answer in answers]))}
 
 
 def ratio_rows(times: Mapping[str, Sequence[Times]]) -> list[dict[str, Any]]:
     """Every model against the first, from the times of each round."""
-    names = list(times)
-    rows = []
-    for name in names[1:]:
-        ratio = latency.ratio_of_medians(times[name], times[names[0]])
-        rows.append(
-            {
-                "model": name,
-                "baseline": names[0],
-                "ratio": ratio.estimate,
-                "ci95": ends(ratio),
-                "verdict": latency.verdict(ratio),
-            }
-        )
-    return rows
+    first, *others = times
+    return [{"model": name, "baseline": first, **compared(times[name], times[first])} for name in others]

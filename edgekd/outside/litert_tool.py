@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgekd.data.source import Pictures
 from edgekd.errors import BenchmarkError, MissingRequirementError
 from edgekd.outside.session import NUM_THREADS, Session, Times, ends, interleave, median, time_litert, write_inputs
 from edgekd.progress import Progress
@@ -155,7 +155,7 @@ def run_tool(model: Path, session: Session) -> ToolResult:
 
 
 def compare(
-    model: Path, session: Session, *, images: NDArray[np.uint8] | None = None, progress: Progress | None = None
+    model: Path, session: Session, *, pictures: Pictures | None = None, progress: Progress | None = None
 ) -> ToolComparison:
     """Time a file with edgekd and with the tool, interleaved, in fresh processes.
 
@@ -167,7 +167,7 @@ def compare(
     find_tool()
     with tempfile.TemporaryDirectory() as folder:
         inputs = Path(folder) / "inputs.npy"
-        write_inputs(model, inputs, session, images)
+        write_inputs(model, inputs, session, pictures)
         results: list[ToolResult] = []
 
         def theirs() -> Times:

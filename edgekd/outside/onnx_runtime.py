@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgekd import onnx_export
 from edgekd.apart import ask
+from edgekd.data.source import Pictures
 from edgekd.errors import ModelError
 from edgekd.outside.session import CHILD, Beside, Session, Times, beside, interleave, time_litert, write_inputs
 from edgekd.progress import Progress
@@ -84,7 +85,7 @@ def compare(
     model: Path,
     session: Session,
     *,
-    images: NDArray[np.uint8] | None = None,
+    pictures: Pictures | None = None,
     progress: Progress | None = None,
 ) -> OnnxComparison:
     """Convert a model to ONNX, compare its answers, and time both runtimes interleaved, on one thread each.
@@ -92,7 +93,7 @@ def compare(
     Args:
         model: .tflite with int8 input and int8 output.
         session: how long to measure.
-        images: uint8 ``(n, h, w, 3)`` of its input size; None makes input up.
+        pictures: brought to its input size; None, or a model of no RGB square, has its input made up.
         progress: where the processes are counted.
 
     Raises:
@@ -104,7 +105,7 @@ def compare(
     title = f'model "{model.name}"'
     with tempfile.TemporaryDirectory() as folder:
         inputs, converted = Path(folder) / "inputs.npy", Path(folder) / "model.onnx"
-        kind = write_inputs(model, inputs, session, images)
+        kind = write_inputs(model, inputs, session, pictures)
         _require_int8(model, kind)
         onnx_export.to_onnx(model, converted)
         outputs = []

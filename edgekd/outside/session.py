@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from edgekd import latency
 from edgekd.apart import ask
+from edgekd.benchmark_input import write_input
+from edgekd.data.source import Pictures
 from edgekd.progress import Progress
 from edgekd.statistics import Interval
 
@@ -71,7 +73,7 @@ class Beside:
 
 def median(rounds: list[Times]) -> Interval:
     """Median over all runs, given round by round, with its interval."""
-    return latency.median_of_processes(rounds)
+    return latency.percentile_interval(rounds, 50)
 
 
 def ends(interval: Interval) -> list[float] | None:
@@ -128,31 +130,22 @@ def time_litert(
     return np.array(answer["invoke_ms"], np.float64)
 
 
-def write_inputs(
-    model: Path, target: Path, session: Session, images: NDArray[np.uint8] | None = None
-) -> dict[str, Any]:
-    """Write the inputs of a session as an .npy file; a child opens the model, which may be anybody's.
+def write_inputs(model: Path, target: Path, session: Session, pictures: Pictures | None = None) -> dict[str, Any]:
+    """Write the inputs of a session as an .npy file, real ones where there are pictures that the model can take.
 
     Args:
-        model: the file.
+        model: the file, which may be anybody's: a child opens it first.
         target: the .npy to be written.
-        session: its seed makes up the input where there are no images.
-        images: uint8 ``(n, h, w, 3)`` of the model's input size.
+        session: its seed makes input up.
+        pictures: images, or None.
 
     Returns:
-        ``{"input": dtype, "output": dtype, "shape": [...], "made_up": bool}``.
+        ``{"input": dtype, "output": dtype, "made_up": bool}``.
 
     Raises:
-        ModelError: the file is no model, has several inputs or outputs, or does not take such images.
+        ModelError: the file is no model, or has several inputs or outputs.
+        DataError: a picture that cannot be read.
     """
-    pixels = None
-    if images is not None:
-        pixels = target.with_name(f"{target.stem}-images.npy")
-        np.save(pixels, images, allow_pickle=False)
-    request = {
-        "model": str(model),
-        "images": None if pixels is None else str(pixels),
-        "seed": session.seed,
-        "out": str(target),
-    }
-    return ask("inputs", request, f'model "{model.name}"', module=CHILD)
+    kind = ask("kind", {"model": str(model)}, f'model "{model.name}"', module=CHILD)
+    made = write_input(model.stem, model, pictures, target, session.seed)
+    return {**kind, "made_up": made.warning is not None}

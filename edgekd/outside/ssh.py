@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from edgekd.data.source import Pictures
 from edgekd.errors import BenchmarkError, MissingRequirementError
 from edgekd.outside import far_probe
 from edgekd.outside.device import DeviceReport, checked, figures, number, ratio_rows, text
@@ -85,7 +85,7 @@ def measure(
     session: Session,
     profile: Target,
     *,
-    images: NDArray[np.uint8] | None = None,
+    pictures: Pictures | None = None,
 ) -> DeviceReport:
     """Time models on the machine, interleaved, each time in a process of its own.
 
@@ -94,7 +94,7 @@ def measure(
         models: files by name; ratios are against the first.
         session: processes, runs, seed.
         profile: kernel and threads.
-        images: uint8 ``(n, h, w, 3)`` of the models' input size; None makes input up.
+        pictures: brought to each model's input size; None, or a model of no RGB square, has its input made up.
 
     Raises:
         MissingRequirementError: something is missing here or there; the message says what, and how to get it.
@@ -106,7 +106,7 @@ def measure(
     with tempfile.TemporaryDirectory() as folder:
         for index, (name, path) in enumerate(models.items()):
             inputs = Path(folder) / f"{index}.npy"
-            if write_inputs(path, inputs, session, images)["made_up"]:
+            if write_inputs(path, inputs, session, pictures)["made_up"]:
                 warnings.append(f"{name} was timed on made-up input")
             files += [(f"model{index}.tflite", path.read_bytes()), (f"input{index}.npy", inputs.read_bytes())]
     machine = examine(host, sum(len(content) for _, content in files))
@@ -149,10 +149,7 @@ def measure(
         device,
         f"{summary}, Python {machine['python']}, ai-edge-litert {machine['litert']}",
         machine,
-        {
-            name: figures(found, device=device, kernel=profile.kernel, num_threads=profile.num_threads)
-            for name, found in answers.items()
-        },
+        {name: figures(found, device=device, profile=profile) for name, found in answers.items()},
         ratio_rows({name: [np.array(row["invoke_ms"]) for row in found] for name, found in answers.items()}),
         warnings,
     )
