@@ -27,6 +27,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (1.0, ("config.bundle",)),
     (1.1, ("config.teacher", "config.distill", "config.prune", "config.quantize")),
     (1.0, ("report_format",)),
+    (1.1, ("run_report",)),
     (1.2, ("recipe", "limits")),
     (1.3, ("ladder",)),
     (2.0, ("apart",)),

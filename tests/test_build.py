@@ -19,6 +19,7 @@ import edgekd
 from edgekd._litert import open_interpreter
 from edgekd.artifact import sha256_file
 from edgekd.pipeline import Run
+from edgekd.run_report import Report
 
 TINY = {
     "data.image_size": 32,
@@ -75,7 +76,7 @@ def run(npz: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) ->
     out = tmp_path_factory.mktemp("runs") / "tiny"
     # In a process of its own, so that the thread count of this one stays free.
     _build(npz, cache_dir, out)
-    return Run(out, json.loads((out / "report.json").read_text()), ())
+    return Run(out, Report.read(out), ())
 
 
 def _command(npz: Path, cache_dir: Path, out: Path, **changes: object) -> list[str]:

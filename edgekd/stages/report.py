@@ -13,9 +13,9 @@ from edgekd.options import to_table
 from edgekd.recipe import Recipe
 from edgekd.report_format import FILTERS
 from edgekd.report_pictures import paretos, waterfall
+from edgekd.run_report import SCHEMA_VERSION
 from edgekd.tasks import MULTI_CLASS, TASKS, Task
 
-SCHEMA_VERSION = 1
 DATASET_FIELDS = (
     *("name", "licence", "source", "attribution", "task", "class_names", "image_size", "resize"),
     *("num_train", "num_calibration", "num_val", "num_test", "calibration_indices", "sha256", "warnings"),
