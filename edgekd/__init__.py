@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "build": "edgekd.api",
-    "EdgekdError": "edgekd.errors",
     "Run": "edgekd.pipeline",
     "Report": "edgekd.run_report",
     "load_bundle": "edgekd.runtime",
     "LoadedBundle": "edgekd.runtime",
     "Prediction": "edgekd.runtime",
+    "EdgekdError": "edgekd.errors",
 }
 
-__all__ = ["EdgekdError", "LoadedBundle", "Prediction", "Report", "Run", "__version__", "build", "load_bundle"]
+__all__ = ["build", "Run", "Report", "load_bundle", "LoadedBundle", "Prediction", "EdgekdError", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
