@@ -296,8 +296,9 @@ def test_every_key_named_in_prose_is_one() -> None:
         ("a < b", "<mrow><mi>a</mi><mo>&lt;</mo><mi>b</mi></mrow>"),
         ("\\hat{z}", '<mover accent="true"><mi>z</mi><mo>^</mo></mover>'),
         ("r_{\\text{max}}", "<msub><mi>r</mi><mtext>max</mtext></msub>"),
+        ("2 \\log k", '<mrow><mn>2</mn><mo lspace=".17em" rspace=".17em">log</mo><mi>k</mi></mrow>'),
         ("\\sqrt{k}", "<msqrt><mi>k</mi></msqrt>"),
-        ("\\KL(p \\Vert q)", "<mrow><mi>KL</mi><mo>(</mo><mi>p</mi><mo>‖</mo><mi>q</mi><mo>)</mo></mrow>"),
+        ("\\KL(p \\Vert q)", '<mrow><mo lspace="0" rspace="0">KL</mo><mo>(</mo><mi>p</mi><mo>‖</mo><mi>q</mi><mo>)</mo></mrow>'),
     ],
 )
 def test_formulas_are_drawn_as_mathml(formula: str, drawn: str) -> None:

@@ -64,6 +64,7 @@ class _Parser:
     def __init__(self, tokens: Iterator[str], formula: str):
         self.tokens, self.formula = tokens, formula
         self.token = next(tokens)
+        self.close = True  # behind an operator, where a function's name needs no space
 
     def take(self) -> str:
         token, self.token = self.token, next(self.tokens, "")
@@ -78,6 +79,8 @@ class _Parser:
         while self.token != end:
             if self.token in ("", "}"):
                 raise self.fail("a brace without its partner")
+            before = parts[-1] if parts else "</mo>"
+            self.close = before.endswith("</mo>") and before != "<mo>)</mo>"
             parts.append(self.scripted())
         self.take()
         return parts[0] if len(parts) == 1 else f"<mrow>{''.join(parts)}</mrow>"
@@ -123,7 +126,8 @@ class _Parser:
         if name in LETTERS:
             return f"<mi>{LETTERS[name]}</mi>"
         if name in FUNCTIONS:
-            return f"<mi>{name}</mi>"
+            before, after = ("0" if tight else ".17em" for tight in (self.close, self.token == "("))
+            return f'<mo lspace="{before}" rspace="{after}">{name}</mo>'
         if name in OPERATORS:
             return f"<mo>{OPERATORS[name]}</mo>"
         raise self.fail(f"the unknown command \\{name}")

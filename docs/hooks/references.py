@@ -53,7 +53,7 @@ def _tables(options: Any, prefix: str) -> Iterator[str]:
         else:
             rows.append(_key_row(item, kinds[item.name], value))
     if rows:
-        yield "| key | takes | what it does |\n|---|---|---|"
+        yield "| key | what it does |\n|---|---|"
         yield from rows
         yield ""
     for name, table in inner:
@@ -61,9 +61,8 @@ def _tables(options: Any, prefix: str) -> Iterator[str]:
 
 
 def _key_row(item: Any, kind: Any, value: Any) -> str:
-    takes = [type_in_words(kind), *_rules(item.metadata), f"default: {_default(value)}"]
-    cells = [_cell(f"`{item.name}`"), "<br>".join(map(_cell, takes)), _cell(item.metadata["doc"])]
-    return f"| {' | '.join(cells)} |"
+    takes = [type_in_words(kind), *_rules(item.metadata), f"default {_default(value)}"]
+    return f"| `{item.name}` | {_cell(item.metadata['doc'])}<br>*{_cell('; '.join(takes))}* |"
 
 
 def type_in_words(kind: Any) -> str:
@@ -191,7 +190,7 @@ def _sections(doc: str) -> str:
 def error_reference() -> str:
     """The errors that are raised on purpose, with their exit codes."""
     rows = [
-        f"| {'&emsp;' * depth}`{kind.__name__}` | {kind.exit_code} | {_cell((kind.__doc__ or '').splitlines()[0])} |"
+        f"| {'&nbsp;' * 3 * depth}`{kind.__name__}` | {kind.exit_code} | {_cell((kind.__doc__ or '').splitlines()[0])} |"
         for depth, kind in _with_subclasses(edgekd.EdgekdError, 0)
     ]
     return "\n".join(["| class, in `edgekd.errors` | exit code | |", "|---|---:|---|", *rows])
