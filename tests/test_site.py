@@ -265,6 +265,28 @@ def test_every_command_shown_is_one() -> None:
         assert {word.partition("=")[0] for word in line if word.startswith("--")} <= options, f"{page}: {line}"
 
 
+def test_every_python_example_uses_what_there_is() -> None:
+    from edgekd.run_report import Claim, Gate, Model, Report, Scores
+    from edgekd.runtime import LoadedBundle, Prediction
+
+    kinds = {
+        **{"edgekd": edgekd, "run": edgekd.Run, "bundle": LoadedBundle, "prediction": Prediction, "report": Report},
+        **{"model": Model, "shipped": Model, "gate": Gate, "claim": Claim, "test": Scores},
+    }
+    there = {
+        name: {*getattr(kind, "__all__", ()), *getattr(kind, "__dataclass_fields__", ()), *dir(kind)}
+        for name, kind in kinds.items()
+    }
+    used = {
+        (owner, node.attr)
+        for _, block in blocks("python")
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Attribute) and (owner := ast.unparse(node.value).rpartition(".")[2]) in there
+    }
+    assert {("edgekd", "build"), ("report", "models"), ("model", "test"), ("test", "auc")} <= used
+    assert [(owner, name) for owner, name in used if name not in there[owner]] == []
+
+
 def test_every_key_named_in_prose_is_one() -> None:
     """``distill.temperature`` in backticks: the table is one of a recipe, so that the key has to be, too."""
     found, known = [], {name for name, _ in keys(recipe.Recipe())}
@@ -298,7 +320,10 @@ def test_every_key_named_in_prose_is_one() -> None:
         ("r_{\\text{max}}", "<msub><mi>r</mi><mtext>max</mtext></msub>"),
         ("2 \\log k", '<mrow><mn>2</mn><mo lspace=".17em" rspace=".17em">log</mo><mi>k</mi></mrow>'),
         ("\\sqrt{k}", "<msqrt><mi>k</mi></msqrt>"),
-        ("\\KL(p \\Vert q)", '<mrow><mo lspace="0" rspace="0">KL</mo><mo>(</mo><mi>p</mi><mo>‖</mo><mi>q</mi><mo>)</mo></mrow>'),
+        (
+            "\\KL(p \\Vert q)",
+            '<mrow><mo lspace="0" rspace="0">KL</mo><mo>(</mo><mi>p</mi><mo>‖</mo><mi>q</mi><mo>)</mo></mrow>',
+        ),
     ],
 )
 def test_formulas_are_drawn_as_mathml(formula: str, drawn: str) -> None:

@@ -190,7 +190,7 @@ def _sections(doc: str) -> str:
 def error_reference() -> str:
     """The errors that are raised on purpose, with their exit codes."""
     rows = [
-        f"| {'&nbsp;' * 3 * depth}`{kind.__name__}` | {kind.exit_code} | {_cell((kind.__doc__ or '').splitlines()[0])} |"
+        f"| {'&nbsp;' * 3 * depth}`{kind.__name__}` | {kind.exit_code} | {_cell(inspect.getdoc(kind) or '')} |"
         for depth, kind in _with_subclasses(edgekd.EdgekdError, 0)
     ]
     return "\n".join(["| class, in `edgekd.errors` | exit code | |", "|---|---:|---|", *rows])
