@@ -19,7 +19,7 @@ test: lint .venv-mediapipe/installed
 
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
-	@echo "documentation: site/index.html"
+	@echo "documentation: site/index.html; its search wants a server: $(BIN)/python -m http.server --directory site"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
