@@ -45,7 +45,7 @@ def test_it_runs_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     text = "\n".join(output.get("text", "") for output in outputs)
     assert "student_int8" in text
-    assert "eosinophil     -> " in text
+    assert "erythrocyte    -> " in text
     assert [output for output in outputs if "image/png" in output.get("data", {})]
     assert (work / "run" / "report.html").is_file()
     assert (work / "run" / "bundle" / "model.tflite").is_file()

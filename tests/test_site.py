@@ -127,6 +127,11 @@ def test_the_surveys_are_named(site: Path) -> None:
     assert "Knowledge distillation: a survey" in text
 
 
+def shown(text: str) -> str:
+    """A docstring's or an option's text as a page has it."""
+    return " ".join(text.replace("`", "").split())
+
+
 # References
 
 
@@ -148,7 +153,7 @@ def test_every_key_of_a_recipe_is_there_with_what_it_does(site: Path) -> None:
         table, _, key = name.rpartition(".")
         section = text.split(f"[{table}] ¶" if table else "The recipe itself ¶", 1)[1].split(" ¶ ", 1)[0]
         assert key in section, name
-        assert " ".join(item.metadata["doc"].split()) in section, name
+        assert shown(item.metadata["doc"]) in section, name
         assert allowed(item.metadata) in section, name
 
 
@@ -173,7 +178,7 @@ def test_every_command_and_option_is_there(site: Path) -> None:
         for option in command.params:
             if isinstance(option, click.Option) and not option.hidden:
                 assert option.opts[-1] in section, f"{path} {option.opts[-1]}"
-                assert " ".join((option.help or "").split()) in section, f"{path} {option.opts[-1]}"
+                assert shown(option.help or "") in section, f"{path} {option.opts[-1]}"
 
 
 def test_every_public_name_is_there(site: Path) -> None:
