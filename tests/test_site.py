@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import typing
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,7 +23,7 @@ import pytest
 
 import edgekd
 from edgekd import cli, recipe
-from edgekd.options import allowed
+from edgekd.options import allowed, field_types
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -143,6 +144,9 @@ def keys(options: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from keys(value, f"{prefix}{item.name}.")
         else:
             yield f"{prefix}{item.name}", item
+        element = (*typing.get_args(field_types(type(options))[item.name]), None, None)[1]
+        if dataclasses.is_dataclass(element) and element is not type(options):  # a table for each name of the user's
+            yield from keys(element(), f'{prefix}{item.name}."NAME".')
 
 
 def test_every_key_of_a_recipe_is_there_with_what_it_does(site: Path) -> None:
@@ -159,7 +163,7 @@ def test_every_key_of_a_recipe_is_there_with_what_it_does(site: Path) -> None:
 
 def test_every_table_has_its_place(site: Path) -> None:
     """Pages link to tables by these."""
-    tables = {name.rpartition(".")[0].replace(".", "") for name, _ in keys(recipe.Recipe())} - {""}
+    tables = {re.sub(r"[.\"]", "", name.rpartition(".")[0]).lower() for name, _ in keys(recipe.Recipe())} - {""}
     assert tables <= parts(site / "reference" / "recipe.html").places
 
 
@@ -259,9 +263,9 @@ def test_every_command_shown_is_one() -> None:
     prose = [
         (page.name, words)
         for page in PAGES
-        for words in re.findall(r"`(edgekd [a-z][^`]*)`", page.read_text(encoding="utf-8"))
+        for words in re.findall(r"`(edgekd\s[a-z][^`]*)`", page.read_text(encoding="utf-8"))
     ]
-    words = [(page, shlex.split(line, comments=True)) for page, line in [*lines, *prose] if line.startswith("edgekd ")]
+    words = [(page, shlex.split(line, comments=True)) for page, line in [*lines, *prose] if line.startswith("edgekd")]
     assert len(words) >= 15
     known = dict(commands(cli.main, "edgekd"))
     for page, line in words:
@@ -290,6 +294,15 @@ def test_every_python_example_uses_what_there_is() -> None:
     }
     assert {("edgekd", "build"), ("report", "models"), ("model", "test"), ("test", "auc")} <= used
     assert [(owner, name) for owner, name in used if name not in there[owner]] == []
+
+
+def test_every_loss_and_student_is_told_of() -> None:
+    from edgekd.losses import LOSSES
+    from edgekd.models import STUDENTS
+
+    text = (DOCS / "stages" / "distillation.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", text))
+    assert {*LOSSES.names(), *STUDENTS.names()} - named == set()
 
 
 def test_every_key_named_in_prose_is_one() -> None:
@@ -351,6 +364,7 @@ def test_a_formula_that_is_not_known_is_refused(formula: str) -> None:
         (tuple[str, ...], "list of text"),
         (dict[str, float], "table of number"),
         (dict[str, recipe.Teacher], "table of tables"),
+        (tuple[Any, ...], "list of text, number or truth"),
     ],
 )
 def test_types_are_told_in_words(kind: Any, words: str) -> None:

@@ -41,7 +41,7 @@ def recipe_reference() -> str:
 
 
 def _tables(options: Any, prefix: str) -> Iterator[str]:
-    """A section for a table and for each table within; ``teacher.members.NAME`` is one like ``teacher``."""
+    """A section for a table and for each table within, of which there may be several by names of the user's."""
     kinds, inner = field_types(type(options)), []
     yield f"## `[{prefix}]`\n" if prefix else "## The recipe itself\n"
     yield f"{_prose(inspect.getdoc(type(options)) or '')}\n"
@@ -52,6 +52,9 @@ def _tables(options: Any, prefix: str) -> Iterator[str]:
             inner.append((f"{prefix}.{item.name}".lstrip("."), value))
         else:
             rows.append(_key_row(item, kinds[item.name], value))
+        element = (*typing.get_args(kinds[item.name]), None, None)[1]
+        if dataclasses.is_dataclass(element) and element is not type(options):
+            inner.append((f'{prefix}.{item.name}."NAME"', element()))
     if rows:
         yield "| key | what it does |\n|---|---|"
         yield from rows
@@ -74,7 +77,8 @@ def type_in_words(kind: Any) -> str:
         return f"list of {type_in_words(parts[0])}"
     if origin is not None and issubclass(origin, Mapping):
         return "table of tables" if dataclasses.is_dataclass(parts[1]) else f"table of {type_in_words(parts[1])}"
-    return {bool: "true or false", int: "whole number", float: "number", str: "text"}[kind]
+    words = {bool: "true or false", int: "whole number", float: "number", str: "text", Any: "text, number or truth"}
+    return words[kind]
 
 
 def _default(value: Any) -> str:
