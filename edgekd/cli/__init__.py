@@ -17,6 +17,7 @@ from edgekd.cli.report import report
 from edgekd.cli.search import search
 from edgekd.cli.sensitivity import sensitivity
 from edgekd.cli.teacher_logits import teacher_logits
+from edgekd.cli.target import target
 from edgekd.cli.verify import verify
 from edgekd.errors import EdgekdError
 
@@ -79,5 +80,6 @@ for _command in (
     report,
     inspect,
     verify,
+    target,
 ):
     main.add_command(_command)
