@@ -125,8 +125,8 @@ def predict(request: dict[str, Any]) -> dict[str, Any]:
 def outputs(request: dict[str, Any]) -> dict[str, Any]:
     """Write what models give, as it is: integers stay integers.
 
-    ``jobs`` are ``{"model", "images", "kernel", "out"}`` each: a path, an .npy of uint8 images, the kernel, and where to
-    write.
+    ``jobs`` are ``{"model", "images", "kernel", "out"}`` each: a path, an .npy of uint8 images, the kernel, and where
+    to write.
     """
     import numpy as np
 

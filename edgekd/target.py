@@ -1,4 +1,4 @@
-"""Device profiles: what a model is run on, what it may take there, and what its figures are. Data, in ``targets/*.toml``.
+"""Device profiles: what a model is run on, what it may take there, what its figures are. Data, in ``targets/*.toml``.
 
 A profile of one's own is a TOML file of the same keys, named by its path.
 """
@@ -49,9 +49,7 @@ class Target:
     instead: str = option("", "how to get figures where there are none on this machine")
     runtime: str = option(LITERT, "litert or tflite_micro", choices=RUNTIMES)
     kernel: str = option("xnnpack", "xnnpack, builtin or reference", choices=_KERNELS)
-    num_threads: int = option(
-        1, "threads of the interpreter; 0: the processors of the machine", minimum=0, maximum=1024
-    )
+    num_threads: int = option(1, "threads of the interpreter; 0: one a processor", minimum=0, maximum=1024)
     pin_cpus: tuple[int, ...] = option((), "processors to pin to, by number; empty pins nothing", minimum=0)
     limits: Limits = field(default_factory=Limits)
     forecasts: tuple[str, ...] = option((), "delegates whose published tables are asked: a forecast", choices=DELEGATES)

@@ -1,4 +1,4 @@
-"""A model held against a profile: operators, number types, bytes and memory, and what delegates are expected to take."""
+"""A model held against a profile: operators, number types, bytes and memory, and what delegates will likely take."""
 
 from __future__ import annotations
 
@@ -46,20 +46,11 @@ def hold(profile: Target, view: View, tflite_bytes: int, *, arena_bytes: int | N
     tensors = live_bytes(view) if arena_bytes is None else arena_bytes
     said = "live at once (reckoned from the file)" if arena_bytes is None else "of arena"
     smaller = "remove channels (prune.keep_macs), or take a smaller image or student"
+    both = f"{_size(tflite_bytes)} of file and {_size(tensors)} {said}"
     for name, measured, text, remedy in (
         ("max_tflite_bytes", tflite_bytes, f"the file has {_size(tflite_bytes)}", f"{smaller}, or INT8"),
-        (
-            "max_memory_bytes",
-            tflite_bytes + tensors,
-            f"{_size(tflite_bytes)} of file and {_size(tensors)} {said}",
-            smaller,
-        ),
-        (
-            "max_arena_bytes",
-            tensors,
-            f"{_size(tensors)} {said}",
-            "take a smaller image, or fewer channels at its start",
-        ),
+        ("max_memory_bytes", tflite_bytes + tensors, both, smaller),
+        ("max_arena_bytes", tensors, f"{_size(tensors)} {said}", "take a smaller image, or fewer channels"),
     ):
         allowed = getattr(profile.limits, name)
         if allowed is None:

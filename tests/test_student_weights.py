@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import make_images
 
-from edgekd import _keras, ablate, pipeline, recipe, tflite
+from edgekd import _keras, ablate, forms, pipeline, recipe, tflite
 from edgekd._keras import tf_keras
 from edgekd._litert import open_interpreter
 from edgekd.cache import Cache

@@ -36,8 +36,9 @@ def forecasts(view: View, metadata: Metadata | None) -> list[dict[str, Any]]:
     """What each client will make of the model.
 
     Returns:
-        ``client``, ``table`` (whose) and ``objections`` (``text``, ``remedy``) each; of a GPU or NPU ``operators_taken`` of
-        ``num_operators``, and ``macs_share``, the part of the multiply-accumulates that it takes.
+        ``client``, ``table`` (whose) and ``objections`` (``text``, ``remedy``) each; of a GPU or an NPU
+        ``operators_taken`` of ``num_operators``, and ``macs_share``, the part of the multiply-accumulates that it
+        takes.
     """
     mediapipe = [Objection(*pair) for pair in mediapipe_objections(view, metadata)]
     return [
@@ -162,8 +163,8 @@ def _row(client: str, table: str, objections: list[Objection]) -> dict[str, Any]
     return {"client": client, "table": table, "objections": [asdict(objection) for objection in objections]}
 
 
-# By the name that a target's profile gives it: what people call it, whose table, how it judges, and whether its compiler
-# takes one piece alone.
+# By the name that a target's profile gives it: what people call it, whose table, how it judges, and whether its
+# compiler takes one piece alone.
 DELEGATES: Mapping[str, tuple[str, str, Judge, bool]] = {
     "gpu": ("GPU delegate", tables.GPU_SOURCE, gpu, False),
     "ethos_u55": ("Ethos-U55", tables.ETHOS_U55_SOURCE, ethos_u55, False),
