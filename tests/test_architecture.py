@@ -107,6 +107,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (4.1, ("model_child", "arm64", "arm64.pins")),
     (4.2, ("arm64.fetch", "arm64.emulator", "micro_child")),
     (4.3, ("arm64.install",)),
+    (4.3, ("arm64.count_child", "arm64.instructions")),
     (4.4, ("arm64.compare",)),
     (4.4, ("layer_errors", "pictures")),
     (4.2, ("layer_errors_child",)),

@@ -110,3 +110,33 @@ def install(name: str, cache_dir: Path | None) -> None:
     folder = arm64.install(cache_dir or default_root())
     click.echo(f"{profile.name}: {folder}")
     click.echo(f"emulator: {emulator.version(emulator.find())}")
+
+
+@target.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MODEL.tflite...")
+@click.option("--cpu", default="cortex-a76", show_default=True, help="cortex-a53, cortex-a72 or cortex-a76.")
+@click.option("--cache-dir", type=click.Path(path_type=Path), help="Where edgekd target install laid arm64-emulated.")
+@click.option("--json", "as_json", is_flag=True, help="Print the counts as JSON.")
+def instructions(models: tuple[Path, ...], cpu: str, cache_dir: Path | None, as_json: bool) -> None:
+    """Count the instructions of one inference on arm64-emulated: XNNPACK, one thread, a made-up picture.
+
+    Counts repeat within a few in a thousand and are no latency: of two models the one with more instructions may be the
+    faster one.
+    """
+    import json
+
+    from edgekd.arm64 import compare
+    from edgekd.arm64.install import installed
+    from edgekd.arm64.instructions import instructions as count
+    from edgekd.cache import default_root
+    from edgekd.recheck import OnTarget
+
+    where = OnTarget.named("arm64-emulated", 1, cpu, cache_dir or default_root())
+    compare.require(where.cache)
+    found = {str(path): count(path, installed(where.cache), where.cpu) for path in models}
+    if as_json:
+        click.echo(json.dumps({"cpu": where.cpu, "instructions": found}, indent=2))
+        return
+    for path, number in found.items():
+        click.echo(f"{number:>15,}  {path}")
+    click.echo(f"instructions of one inference on {where.cpu}, emulated; no latency")
