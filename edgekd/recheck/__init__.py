@@ -40,16 +40,18 @@ def recheck(path: Path, data: str | None = None, target: OnTarget | None = None)
     """
     if target is not None:
         target.require()
+    checks: Iterator[Check]
     if (path / MANIFEST_FILE).exists():
-        checks = list(_guarded("bundle", _bundle(path, data)))
-        of_target = target and on_target(path, None, _data_at_hand(path, data), target)
-        return [*checks, *_guarded("target", of_target or iter(()))]
-    if path.exists() and is_run(path) and (path / REPORT_FILE).exists():
-        checks = list(_run(path, data))
-        of_target = target and on_target(path / "bundle", path, _data_at_hand(path, data), target)
-        return [*checks, *_guarded("target", of_target or iter(()))]
-    android.find_bundle(path)  # raises for what is no run
-    raise UserError(f'run "{path}" has no {REPORT_FILE}: it stopped before; run the same edgekd build again')
+        checks, bundle, run = _guarded("bundle", _bundle(path, data)), path, None
+    elif path.exists() and is_run(path) and (path / REPORT_FILE).exists():
+        checks, bundle, run = _run(path, data), path / "bundle", path
+    else:
+        android.find_bundle(path)  # raises for what is no run
+        raise UserError(f'run "{path}" has no {REPORT_FILE}: it stopped before; run the same edgekd build again')
+    found = list(checks)
+    if target is not None:
+        found += _guarded("target", on_target(bundle, run, _data_at_hand(path, data), target))
+    return found
 
 
 def _guarded(about: str, checks: Iterator[Check]) -> Iterator[Check]:
