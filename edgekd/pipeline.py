@@ -14,8 +14,8 @@ from edgekd.artifact import Artifact, read_json
 from edgekd.builder import Builder, run_name
 from edgekd.cache import Cache, StageRecord, versions
 from edgekd.errors import OutputError
-from edgekd.logits_store import Part
 from edgekd.forms import on_the_way
+from edgekd.logits_store import Part
 from edgekd.models import check_size
 from edgekd.preflight import STAGES, check_names, check_stage, check_task, skipped_stages
 from edgekd.progress import Progress
