@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,11 @@ from numpy.typing import NDArray
 
 from edgekd import apart
 from edgekd._litert import in_type
-from edgekd.errors import MissingRequirementError, ModelError
+from edgekd.errors import MissingRequirementError
 from edgekd.tflite.view import open_view
 
 AMPLE_BYTES = 1 << 28
 """An arena that any model for a microcontroller fits in a thousand times."""
-ALIGNMENT = 16
-"""Arenas start at and are cut to multiples of this."""
-SECONDS = 120.0
 
 
 def require() -> str:
@@ -57,17 +53,11 @@ def examine(path: Path, images: NDArray[np.uint8]) -> dict[str, Any]:
         job = {"model": str(path), "images": str(folder / "images.npy"), "kernel": "reference"}
         apart.ask("outputs", {"jobs": [{**job, "out": str(folder / "reference.npy")}]}, title)
         reference = np.load(folder / "reference.npy", allow_pickle=False)
-        inputs = in_type(images, np.dtype(open_view(path).inputs[0].dtype))
-        found = _outputs(path, inputs, AMPLE_BYTES, folder)
-        first = found[:1]
-
-        def suffices(arena: int) -> bool:
-            try:
-                return np.array_equal(_outputs(path, inputs[:1], arena, folder), first)
-            except ModelError:
-                return False
-
-        arena = smallest(suffices, ALIGNMENT, AMPLE_BYTES)
+        np.save(folder / "inputs.npy", in_type(images, np.dtype(open_view(path).inputs[0].dtype)))
+        request = {"model": str(path), "inputs": str(folder / "inputs.npy"), "arena": AMPLE_BYTES}
+        ask("outputs", {**request, "out": str(folder / "micro.npy")}, path)
+        found = np.load(folder / "micro.npy", allow_pickle=False)
+        arena = ask("arena", request, path)["arena_bytes"]
     different = found.astype(np.float64) - reference
     return {
         "version": version,
@@ -78,26 +68,6 @@ def examine(path: Path, images: NDArray[np.uint8]) -> dict[str, Any]:
     }
 
 
-def _outputs(path: Path, inputs: NDArray[Any], arena: int, folder: Path) -> NDArray[Any]:
-    np.save(folder / "inputs.npy", inputs)
-    request = {"model": str(path), "inputs": str(folder / "inputs.npy"), "arena": arena, "out": str(folder / "out.npy")}
-    apart.ask("outputs", request, f'model "{path.name}" on TFLite Micro', SECONDS, module="edgekd.micro_child")
-    found: NDArray[Any] = np.load(folder / "out.npy", allow_pickle=False)
-    return found
-
-
-def smallest(suffices: Callable[[int], bool], step: int, most: int) -> int:
-    """The smallest multiple of ``step`` that suffices, by doubling and bisection; what suffices does so for all above.
-
-    Args:
-        suffices: is asked some two times the logarithm of the answer, and never about 0.
-        step: every size is a multiple of it.
-        most: known to suffice; a multiple of ``step``.
-    """
-    low, high = 0, step
-    while high < most and not suffices(high):
-        low, high = high, min(2 * high, most)
-    while high - low > step:
-        middle = (low + high) // 2 // step * step
-        low, high = (low, middle) if suffices(middle) else (middle, high)
-    return high
+def ask(task: str, request: dict[str, Any], path: Path) -> dict[str, Any]:
+    """One question to :mod:`edgekd.micro_child`; raise ModelError where TensorFlow Lite Micro does not run the model."""
+    return apart.ask(task, request, f'model "{path.name}" on TFLite Micro', module="edgekd.micro_child")

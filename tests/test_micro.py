@@ -9,7 +9,7 @@ import pytest
 
 from edgekd import micro
 from edgekd.errors import MissingRequirementError, ModelError
-from edgekd.micro import smallest
+from edgekd.micro_child import smallest
 
 
 @pytest.fixture(scope="module")
@@ -48,17 +48,23 @@ def test_a_published_model_answers_as_the_reference_kernels_do(models: Path) -> 
     assert 3 * 32 * 32 * 16 < found["arena_bytes"] < 64 * 1024
 
 
+def ask(path: Path, inputs: np.ndarray, arena: int, folder: Path) -> None:
+    np.save(folder / "inputs.npy", inputs)
+    request = {"model": str(path), "inputs": str(folder / "inputs.npy"), "arena": arena, "out": str(folder / "o.npy")}
+    micro.ask("outputs", request, path)
+
+
 def test_an_arena_that_is_too_small_is_an_error_and_no_crash(models: Path, tmp_path: Path) -> None:
     path = models / "vww_96_int8.tflite"
     inputs = np.zeros((1, 96, 96, 3), np.int8)
     for arena in (16, 1000, 48 * 48 * 16):
         with pytest.raises(ModelError, match=r"vww_96_int8|allocate"):
-            micro._outputs(path, inputs, arena, tmp_path)
+            ask(path, inputs, arena, tmp_path)
 
 
 def test_pixels_of_another_type_are_refused(models: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="the model takes int8, not uint8"):
-        micro._outputs(models / "vww_96_int8.tflite", np.zeros((1, 96, 96, 3), np.uint8), 1 << 20, tmp_path)
+        ask(models / "vww_96_int8.tflite", np.zeros((1, 96, 96, 3), np.uint8), 1 << 20, tmp_path)
 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
