@@ -69,5 +69,5 @@ def examine(path: Path, images: NDArray[np.uint8]) -> dict[str, Any]:
 
 
 def ask(task: str, request: dict[str, Any], path: Path) -> dict[str, Any]:
-    """One question to :mod:`edgekd.micro_child`; raise ModelError where TensorFlow Lite Micro does not run the model."""
+    """One question to :mod:`edgekd.micro_child`; raise ModelError where TensorFlow Lite Micro cannot run the model."""
     return apart.ask(task, request, f'model "{path.name}" on TFLite Micro', module="edgekd.micro_child")
