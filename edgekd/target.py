@@ -5,7 +5,6 @@ A profile of one's own is a TOML file of the same keys, named by its path.
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
@@ -49,7 +48,7 @@ class Target:
     instead: str = option("", "how to get figures where there are none on this machine")
     runtime: str = option(LITERT, "litert or tflite_micro", choices=RUNTIMES)
     kernel: str = option("xnnpack", "xnnpack, builtin or reference", choices=_KERNELS)
-    num_threads: int = option(1, "threads of the interpreter; 0: one a processor", minimum=0, maximum=1024)
+    num_threads: int = option(1, "threads of the interpreter", minimum=1, maximum=1024)
     pin_cpus: tuple[int, ...] = option((), "processors to pin to, by number; empty pins nothing", minimum=0)
     limits: Limits = field(default_factory=Limits)
     forecasts: tuple[str, ...] = option((), "delegates whose published tables are asked: a forecast", choices=DELEGATES)
@@ -104,12 +103,12 @@ def why_not_timed(profile: Target) -> str | None:
     return f'latency on target "{profile.name}": the target {reason}{"; " if profile.instead else ""}{profile.instead}'
 
 
-def timed(name_or_path: str, cpus: int) -> Target:
-    """A profile for a benchmark on this machine of so many processors; raise RecipeError where it has no latency."""
+def timed(name_or_path: str) -> Target:
+    """A profile for a benchmark on this machine; raise RecipeError where it has no latency here."""
     profile = load(name_or_path)
     if (reason := why_not_timed(profile)) is not None:
         raise RecipeError(reason)
-    return dataclasses.replace(profile, num_threads=profile.num_threads or cpus)
+    return profile
 
 
 def _own(path: Path, known: list[str]) -> str:

@@ -94,10 +94,10 @@ def test_profile_cannot_be_changed() -> None:
 def test_no_latency_where_the_target_is_another_machine() -> None:
     assert target.why_not_timed(target.load("cloud")) is None
     with pytest.raises(RecipeError, match=r"raspberry-pi.*only checked.*edgekd benchmark .* --device ssh:user@host"):
-        target.timed("raspberry-pi", 2)
+        target.timed("raspberry-pi")
     with pytest.raises(RecipeError, match=r"emulated time is no device's; edgekd verify RUN --target arm64-emulated"):
-        target.timed("arm64-emulated", 2)
-    assert [target.timed(name, 6).num_threads for name in ("cloud", "host", "host-as-phone-4t")] == [6, 1, 4]
+        target.timed("arm64-emulated")
+    assert [target.timed(name).num_threads for name in ("cloud", "host", "host-as-phone-4t")] == [4, 1, 4]
 
 
 # One's own
@@ -125,6 +125,7 @@ def test_a_profile_of_ones_own(tmp_path: Path) -> None:
         ('[limits]\ntypes = ["int9"]', 'limits.types = "int9": allowed: bool'),
         ('[limits]\noperators = ["CONV2D"]', 'limits.operators: unknown operator "CONV2D"; did you mean "CONV_2D"?'),
         ('kernel = "xnpack"', 'kernel = "xnpack": allowed: xnnpack, builtin, reference; did you mean "xnnpack"?'),
+        ("num_threads = 0", "num_threads = 0: allowed: at least 1"),
         ("num_threads = true", "num_threads = True: a whole number is wanted"),
         ("pin_cpus = [-1]", "pin_cpus = -1: allowed: at least 0"),
         ('forecasts = ["tpu"]', 'forecasts = "tpu": allowed: gpu, ethos_u55, edge_tpu'),

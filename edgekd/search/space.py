@@ -25,7 +25,7 @@ def check(recipe_: Recipe) -> None:
 
     So too where the target has no latency on this machine, which every trial is measured by.
     """
-    target.timed(recipe_.benchmark.target, cpus=1)
+    target.timed(recipe_.benchmark.target)
     if not recipe_.search.space:
         raise RecipeError(
             'search.space is empty: name what may vary, for example [search.space."distill.width_multiplier"] with '

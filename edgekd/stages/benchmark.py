@@ -69,8 +69,7 @@ def benchmark(
         RecipeError: a target that has no latency on this machine.
         BenchmarkError: a process that ran too long.
     """
-    cpus = os.cpu_count() or 1
-    profile = target.timed(config.target, cpus)
+    profile, cpus = target.timed(config.target), os.cpu_count() or 1
     (own, *further), warnings = ways(profile, kernels, threads, cpus)
     cases = [Case(name, way) for name in models for way in (own, *further)]
     busy = psutil.cpu_percent(interval=1.0) / 100
