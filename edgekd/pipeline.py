@@ -11,9 +11,10 @@ from typing import Any
 
 from edgekd import data, ensemble, limits, recipe
 from edgekd.artifact import Artifact
-from edgekd.builder import Builder, on_the_way, run_name
+from edgekd.builder import Builder, run_name
 from edgekd.cache import Cache, StageRecord, versions
 from edgekd.errors import OutputError
+from edgekd.forms import on_the_way
 from edgekd.logits_store import Part
 from edgekd.models import check_size
 from edgekd.preflight import STAGES, check_names, check_stage, check_task, skipped_stages

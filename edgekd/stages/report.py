@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edgekd import attribution, budget_report, host, pruning_report, recipe
+from edgekd import attribution, budget_report, host, pruning_report, recipe, target
 from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
@@ -37,6 +37,7 @@ def report(
     sensitivity: Artifact | None = None,
     aware: Artifact | None = None,
     budget: Mapping[str, Any] | None = None,
+    fitted: Artifact | None = None,
 ) -> dict[str, Any]:
     """Assemble the document, hold it against its schema, and write ``report.json``, ``report.md``, ``report.html``.
 
@@ -52,11 +53,14 @@ def report(
         sensitivity: of the analysis before it, if there was one.
         aware: of the qat stage, if there was one.
         budget: what was tried to keep the recipe's budget: ``shipped`` and the other ``candidates``.
+        fitted: of the fit stage, if there was one.
 
     Returns:
         The document.
     """
-    document = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity, aware, budget)
+    document = assemble(
+        recipe, data, models, verification, benchmark, stages, pruned, sensitivity, aware, budget, fitted
+    )
     write(document, out_dir)
     return document
 
@@ -80,6 +84,7 @@ def assemble(
     sensitivity: Artifact | None = None,
     aware: Artifact | None = None,
     budget: Mapping[str, Any] | None = None,
+    fitted: Artifact | None = None,
 ) -> dict[str, Any]:
     """Bring together what the stages found, in the names of the schema."""
     timed = benchmark.facts["models"] if benchmark else {}
@@ -117,7 +122,10 @@ def assemble(
         "weight_clustering": _said(pruned, "num_clusters", "distinct_values", "int8"),
         "quantization_aware_training": _said(aware, "val", "better", "preserved", "ranges"),
         "claims": verification.facts["claims"],
-        "not_measured": _not_measured([row["id"] for row in rows], _given_teacher(models)),
+        "not_measured": [
+            *_not_measured([row["id"] for row in rows], _given_teacher(models)),
+            *filter(None, [target.why_not_timed(target.load(resolved.benchmark.target))]),
+        ],
         "gates": verification.facts["gates"],
         "kernels": verification.facts["kernels"],
         "agreement": verification.facts["agreement"],
@@ -133,12 +141,13 @@ def assemble(
             *((budget or {}).get("candidates", [])),
         ],
         "budget": budget and budget_report.shipped(resolved.budget, rows, budget["shipped"], task),
+        "target": fitted and {name: value for name, value in fitted.facts.items() if name != "warnings"},
         "stages": [dict(stage) for stage in stages],
         "warnings": [
             *data.facts["warnings"],
             *(warning for model in models for warning in model.facts.get("warnings", [])),
             *verification.facts["warnings"],
-            *(benchmark.facts["warnings"] if benchmark else []),
+            *(warning for made in (benchmark, fitted) if made for warning in made.facts["warnings"]),
         ],
     }
 
