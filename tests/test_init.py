@@ -152,7 +152,8 @@ def call(*arguments: str, answers: str | None = None) -> Result:
 
 def test_what_it_writes_passes_the_dry_run(place: Path, tmp_path: Path) -> None:
     result = call("my images", "--yes")
-    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.exit_code == 0, result.stderr
+    assert result.stderr.count("\n") <= 1  # what is said of the data is said once
     lines = result.stdout.splitlines()
     assert lines[0].startswith("my images: 42 images to train on, 9 to choose on (val), 9 for the test; 20 pixels")
     assert lines[1] == "binary, 2 classes, in train: ill 14, well 28"
@@ -176,7 +177,7 @@ def test_weights_that_cannot_be_had_are_said_so_and_the_recipe_is_there(
     monkeypatch.setattr("edgekd.pipeline.plan", fail)
     result = call("my images", "--yes", "--pretrained")
     assert result.exit_code == 2
-    assert result.stderr == (
+    assert result.stderr.endswith(
         "edgekd: my_images.toml is written, and cannot be built yet: the download failed; or write it anew with "
         "--from-scratch --force\n"
     )

@@ -47,7 +47,6 @@ def init(
     from edgekd.errors import ModelError, UserError
     from edgekd.init import choose, look, write
 
-    start_output(quiet=False)
     _check_names(target, effort)
     if data is None:
         if yes:
@@ -73,6 +72,7 @@ def init(
     except OSError as error:
         raise UserError(f'"{path}" cannot be written ({error.strerror or error}); name another with --out') from None
     click.echo(f"wrote {path}")
+    start_output(quiet=False)
     try:
         _tell_costs(path, cache_dir or default_root(), measure=not no_measure)
     except ModelError as error:
