@@ -472,6 +472,7 @@ def report_by_hand(*, held: bool = True) -> Mapping[str, Any]:
         "claims": [{"verdict": "not shown", "text": "student_int8 loses nothing"}],
         "not_measured": ["what distillation brought"],
         "budget": None,
+        "target": None,
         "candidates": [],
         "gates": [
             {"id": "min_auc", "measured": 0.9375, "limit": 0.9, "held": True},

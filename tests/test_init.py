@@ -84,6 +84,21 @@ def test_what_is_chosen_follows_the_answers() -> None:
         values(seen(), Answers(target="phone"))
 
 
+def test_what_is_chosen_follows_the_target() -> None:
+    phone, small = (
+        values(seen(median_side=500), Answers(target=name)) for name in ("host-as-phone-1t", "microcontroller")
+    )
+    assert (phone["distill.student"], phone["data.image_size"], phone["budget.max_p50_ms"]) == (
+        "mobilenet_v2",
+        128,
+        33.0,
+    )
+    assert phone["gates.max_tflite_bytes"] == 1_000_000
+    assert (small["distill.student"], small["data.image_size"]) == ("mobilenet_v1", 96)
+    assert small["gates.max_tflite_bytes"] == target.load("microcontroller").limits.max_tflite_bytes == 786_432
+    assert "budget.max_p50_ms" not in small  # nothing is timed there
+
+
 @pytest.mark.parametrize("name", target.names())
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("pretrained", [False, True])

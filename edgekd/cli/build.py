@@ -96,7 +96,7 @@ def build(
 
 def _document(run: Run) -> dict[str, Any]:
     stages = [asdict(record) for record in run.stages]
-    return {"run": str(run.path), "held": run.held, "stages": stages, "report": run.report}
+    return {"run": str(run.path), "held": run.held, "stages": stages, "report": run.report and dict(run.report)}
 
 
 def _print_run(run: Run) -> None:

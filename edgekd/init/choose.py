@@ -20,6 +20,7 @@ _SHOWN = {"teacher": 60_000, "distill": 120_000, "prune": 40_000}
 _LEAST, _MOST = 5, {"teacher": 100, "distill": 100, "prune": 40}
 # One of these that fits; the smallest at which little is lost against what the files hold.
 _SIDES = (32, 64, 96, 128)
+_MICRO_SIDE = 96  # as Visual Wake Words, the task of that size (Chowdhery et al. 2019)
 _SMALL_VAL = 150
 _IMBALANCED = 1.5
 # Milliseconds for one image of a preview of 30 a second, and bytes that a first download does not notice.
@@ -78,19 +79,19 @@ def choose(seen: Seen, answers: Answers, data: dict[str, Any]) -> list[Choice]:
     profile = target.load(answers.target)
     return [
         *(Choice(key, value) for key, value in data.items()),
-        *_images(seen),
+        *_images(seen, profile),
         *_teacher(seen, answers),
-        *_student(seen, answers),
+        *_student(seen, answers, profile),
         *_prune(seen, answers),
         *_limits(seen, answers, profile),
-        Choice("benchmark.target", profile.name, profile.description),
+        Choice("benchmark.target", answers.target, profile.description),
         Choice("bundle.min_confidence", 0.7, "Choose it from the reliability diagram of the report.", active=False),
     ]
 
 
-def image_size(median_side: int) -> int:
-    """The smallest side on offer that is at least 0.75 of the images' own."""
-    return next((side for side in _SIDES if side >= 0.75 * median_side), _SIDES[-1])
+def image_size(median_side: int, most: int = _SIDES[-1]) -> int:
+    """The smallest side on offer that is at least 0.75 of the images' own, and no larger than ``most``."""
+    return min(most, next((side for side in _SIDES if side >= 0.75 * median_side), _SIDES[-1]))
 
 
 def epochs(stage: str, effort: str, num_train: int) -> int:
@@ -99,9 +100,10 @@ def epochs(stage: str, effort: str, num_train: int) -> int:
     return max(_LEAST, min(wanted, round(_MOST[stage] * _SCALE[effort])))
 
 
-def _images(seen: Seen) -> Iterator[Choice]:
-    side = image_size(seen.median_side)
-    more = " More shows finer detail and takes longer, with the square of the side." if side == _SIDES[-1] else ""
+def _images(seen: Seen, profile: target.Target) -> Iterator[Choice]:
+    most = _MICRO_SIDE if profile.runtime == target.TFLITE_MICRO else _SIDES[-1]
+    side = image_size(seen.median_side, most)
+    more = " More shows finer detail and takes longer, with the square of the side." if side == most else ""
     yield Choice("data.image_size", side, f"The median image is {seen.median_side} pixels on its shorter side.{more}")
     count = min(256, seen.num_train)
     yield Choice("data.num_calibration_samples", count, f"Of {seen.num_train}.")
@@ -123,9 +125,13 @@ def _teacher(seen: Seen, answers: Answers) -> Iterator[Choice]:
     yield from _views("teacher", answers)
 
 
-def _student(seen: Seen, answers: Answers) -> Iterator[Choice]:
-    yield Choice("distill.student", "mobilenet_v2", "Runs well on phones, and is all INT8 after conversion.")
-    yield Choice("distill.width_multiplier", 0.35, "About 0.6 MB as INT8. 0.5 or 1.0 where accuracy falls short.")
+def _student(seen: Seen, answers: Answers, profile: target.Target) -> Iterator[Choice]:
+    if profile.runtime == target.TFLITE_MICRO:
+        yield Choice("distill.student", "mobilenet_v1", "Its tensors are small enough for a microcontroller's memory.")
+        yield Choice("distill.width_multiplier", 0.25)
+    else:
+        yield Choice("distill.student", "mobilenet_v2", "Runs well on phones, and is all INT8 after conversion.")
+        yield Choice("distill.width_multiplier", 0.35, "About 0.6 MB as INT8. 0.5 or 1.0 where accuracy falls short.")
     if answers.pretrained:
         yield Choice("distill.weights", "imagenet")
     yield Choice(
@@ -150,14 +156,17 @@ def _limits(seen: Seen, answers: Answers, profile: target.Target) -> Iterator[Ch
     # Three images of val, where those are more than two points: one or two change sides by chance.
     drop = max(2.0, round(300 / seen.num_val, 1))
     why = f"Val has {seen.num_val:,} images, of which one is {100 / seen.num_val:.2g} points."
-    yield Choice("gates.max_tflite_bytes", _APP_BYTES, "A download that nobody notices.")
+    limit = profile.limits.max_tflite_bytes
+    small = limit is None or limit >= _APP_BYTES
+    told = "A download that nobody notices." if small else f"What {profile.name} has room for."
+    yield Choice("gates.max_tflite_bytes", _APP_BYTES if small else limit, told)
     yield Choice("gates.max_accuracy_drop_pp", drop, why)
     yield Choice(
         "gates.min_auc", 0.9, "Set it to what the use asks for, before you have seen the figures.", active=False
     )
     if answers.guarded:
         yield Choice(f"gates.min_recall.{answers.guarded}", 0.9, f"{answers.guarded} is not to be missed.")
-    measured = profile.figures == "measured"
+    measured = profile.figures == target.MEASURED
     reason = "One image of a preview of 30 a second" + (", in time of this machine." if measured else ".")
     further = " Where the recipe falls short of it, other chains are tried, which takes longer."
     yield Choice("budget.max_p50_ms", _FRAME_MS, reason + further, active=measured)
