@@ -110,10 +110,36 @@ def paired_mean_difference(first: NDArray[np.floating], second: NDArray[np.float
 
 def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """Two-sided p of McNemar's exact test: discordant images fall either way with probability 1/2 (McNemar 1947)."""
+    return sign_test_p(first.astype(int) - second)
+
+
+def sign_test_p(differences: NDArray[np.integer] | NDArray[np.floating]) -> float:
+    """Two-sided p of the exact sign test: those that are not 0 lie on either side with probability 1/2."""
     from scipy.stats import binomtest
 
-    gains, losses = int(np.sum(first & ~second)), int(np.sum(second & ~first))
-    return 1.0 if gains + losses == 0 else float(binomtest(gains, gains + losses).pvalue)
+    above, below = int(np.sum(differences > 0)), int(np.sum(differences < 0))
+    return 1.0 if above + below == 0 else float(binomtest(above, above + below).pvalue)
+
+
+def normal_p(difference: Interval) -> float:
+    """Two-sided p of "there is no difference", of an interval that is 1.96 standard errors wide on either side."""
+    half = (difference.high - difference.low) / 2
+    if half == 0:
+        return 1.0 if difference.estimate == 0 else 0.0
+    return math.erfc(abs(difference.estimate) * Z95 / half / math.sqrt(2))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p values for their number by the step-down method of Holm 1979.
+
+    The smallest is multiplied by ``m``, the next by ``m - 1``, and so on; none is below the one before, or above 1.
+    Where all hypotheses are true, the chance that one of the adjusted values is below 5 % is at most 5 %.
+    """
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = least
+    return adjusted
 
 
 def smallest_margin(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
@@ -124,6 +150,11 @@ def smallest_margin(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> floa
     """
     discordant = max(float(np.mean(first != second)), 1 / len(first))
     return (Z95 + Z70) * math.sqrt(discordant / len(first))
+
+
+def smallest_margin_of(difference: Interval) -> float:
+    """The same, of a difference whose interval is 1.96 standard errors wide on either side: 2.48 of them."""
+    return (Z95 + Z70) / Z95 * (difference.high - difference.low) / 2
 
 
 def delong_difference(

@@ -20,7 +20,7 @@ from edgekd.config.verify import Verify
 from edgekd.data import Dataset, prepare
 from edgekd.errors import ModelError
 from edgekd.recheck.check import Check, all_or_faults, differences
-from edgekd.stages.verify import kernel_envelope
+from edgekd.verification.kernels import kernel_envelope
 
 SPLITS = ("val", "test")
 Scores = dict[str, NDArray[np.float32]]
