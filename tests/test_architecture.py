@@ -133,6 +133,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (4.35, ("outside.benchmark_model",)),
     (4.4, ("outside.adb",)),
     (4.4, ("",)),  # edgekd itself, which names its public functions
+    (4.45, ("recheck.scores",)),
     (4.5, ("recheck.figures", "recheck.on_target")),
     (4.6, ("recheck",)),
     (5.0, ("cli.output",)),

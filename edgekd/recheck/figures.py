@@ -11,15 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import edgekd
 from edgekd import apart, metrics
 from edgekd._litert import KERNELS
-from edgekd.claims import claims
 from edgekd.config.data import Data
 from edgekd.config.verify import Verify
 from edgekd.data import Dataset, prepare
 from edgekd.errors import ModelError
 from edgekd.recheck.check import Check, all_or_faults, differences
+from edgekd.recheck.scores import claim_checks
 from edgekd.verification.kernels import kernel_envelope
 
 SPLITS = ("val", "test")
@@ -137,34 +136,12 @@ def _of_kernels(told: Told, scores: Mapping[str, Scores], dataset: Dataset) -> I
 def _of_claims(
     document: Mapping[str, Any], scores: Mapping[str, Scores], dataset: Dataset, config: Verify
 ) -> Iterator[Check]:
-    """Claims are compared where their method is the same: the version of edgekd that made them."""
     shipped = next((row["id"] for row in document["models"] if row["shipped"]), None)
     if shipped is None or shipped not in scores:
         yield Check("claims on test", None, "the shipped model could not be run")
         return
-    if document["edgekd_version"] != edgekd.__version__:
-        text = f"they were computed by edgekd {document['edgekd_version']}, this is {edgekd.__version__}"
-        yield Check("claims on test", None, text)
-        return
-    made = claims(
-        shipped,
-        {id: found["test"] for id, found in scores.items()},
-        dataset.test.labels,
-        {row["id"]: row["tflite_bytes"] for row in document["models"]},
-        config,
-        dataset.task,
-    )
-    found = {claim["id"]: claim for claim in made}
-    both = [claim for claim in document["claims"] if claim["id"] in found]
-    faults = [
-        f"claim {claim['id']}: {text}"
-        for claim in both
-        for text in differences({key: claim[key] for key in ("verdict", "estimate", "ci95")}, found[claim["id"]])
-    ]
-    yield from all_or_faults("claims on test", faults, f"{len(both)} claims come out as stated")
-    for claim in document["claims"]:
-        if claim["id"] not in found:
-            yield Check("claims on test", None, f"{claim['id']}: a model that it compares with is not in the run")
+    on_test = {id: found["test"] for id, found in scores.items()}
+    yield from claim_checks(document, on_test, dataset.test.labels, config)
 
 
 def available(config: Data) -> str | None:
