@@ -38,7 +38,8 @@ def read_scores(path: Path) -> tuple[Scores, LabelsOf]:
     """
     found: dict[str, dict[str, NDArray[Any]]] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # NumPy leaves a file open that it opened itself and cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for key in archive.files:
                 name, _, split = key.rpartition("__")
                 found.setdefault(name, {})[split] = archive[key]
