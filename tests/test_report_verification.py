@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from test_report import Page, document_by_hand
 
+from edgekd import metrics
 from edgekd.config.verify import Verify
 from edgekd.stages.report import check, render
 from edgekd.tasks import TASKS
@@ -54,6 +55,8 @@ def document() -> Document:
         count=40,
     )
     made["subgroups"] = subgroups("student_int8", scores, labels["test"], columns, task)
+    shipped = made["models"][3]["test"]
+    shipped["per_class"] = metrics.evaluate(scores["student_int8"]["test"], labels["test"], NAMES)["per_class"]
     made["scores"] = {"file": "scores.npz", "sha256": "a" * 64}
     for row in made["kernels"]["against_xnnpack"].values():
         row |= {"flips": [3, 17], "max_int8_difference": 12}
@@ -128,6 +131,13 @@ def test_markdown_tables_are_whole(full: Document) -> None:
         else:
             assert len({row.replace("\\|", "").count("|") for row in block}) <= 1, block[:2]
             block = []
+
+
+def test_every_claim_and_heading_has_a_line_of_its_own(full: Document) -> None:
+    lines = render(full, "report.md.j2").splitlines()
+    assert sum(line.startswith("- **") for line in lines) == len(full["claims"]) + len(full["not_measured"]) + 2
+    assert all(line.startswith("## ") for line in lines if "## " in line)
+    assert all(lines[at - 1] == "" for at, line in enumerate(lines) if line.startswith("## "))
 
 
 def test_strangers_names_stay_in_their_cells(full: Document) -> None:

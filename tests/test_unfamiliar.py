@@ -46,7 +46,9 @@ def test_auroc_by_hand() -> None:
     assert row["ci95"] == pytest.approx([15.5 / 16 - 1.959964 * np.sqrt(2 / 256 / 4), 1.0], abs=1e-6)
     assert (row["withheld"], row["mean_confidence"]) == (0.5, pytest.approx(0.4))
     assert row["text"].startswith("Tulips: the model is less sure of them than of its own images, 0.40 against 0.75")
-    assert row["text"].endswith("n = 4; below its level of abstention, 0.400, lie 50% of them, and the rest it answers")
+    assert row["text"].endswith(
+        "n = 4; below its level of abstention, 0.400, lie 50 % of them, and the rest it answers"
+    )
 
 
 @pytest.mark.parametrize(

@@ -19,10 +19,11 @@ from edgekd.data import Dataset, prepare
 from edgekd.errors import ModelError
 from edgekd.recheck.check import Check, all_or_faults, differences
 from edgekd.recheck.scores import claim_checks
-from edgekd.verification.kernels import kernel_envelope
+from edgekd.verification.kernels import INTEGER_FORM, kernel_envelope
 
 SPLITS = ("val", "test")
-Scores = dict[str, NDArray[np.float32]]
+_RAW = "raw__"
+Scores = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,18 @@ def figure_checks(told: Told, config: Data) -> Iterator[Check]:
 
 
 def _scores(id: str, stated: Stated, dataset: Dataset, folder: Path, prefix: str) -> Scores:
-    """Probabilities by ``<split>`` (XNNPACK) and, of the shipped model, ``test__<kernel>``."""
+    """Probabilities by ``<split>`` (XNNPACK); of the shipped model ``test__<kernel>``; logits ``raw__<kernel>``."""
     wanted = {split: (split, "xnnpack") for split in SPLITS}
     if stated.shipped:
         wanted |= {f"test__{kernel}": ("test", kernel) for kernel in KERNELS if kernel != "xnnpack"}
-    jobs = {
+    if id == INTEGER_FORM:
+        wanted |= {f"{_RAW}{kernel}": ("test", kernel) for kernel in KERNELS}
+    jobs: dict[str, dict[str, Any]] = {
         name: {
             "images": str(folder / f"{split}_images.npy"),
             "kernel": kernel,
             "out": str(folder / f"{prefix}.{name}.npy"),
+            "raw": name.startswith(_RAW),
         }
         for name, (split, kernel) in wanted.items()
     }
@@ -128,7 +132,14 @@ def _of_kernels(told: Told, scores: Mapping[str, Scores], dataset: Dataset) -> I
     if shipped is None or stated is None:
         return
     probs = {kernel: scores[shipped]["test" if kernel == "xnnpack" else f"test__{kernel}"] for kernel in KERNELS}
-    faults = differences(stated, kernel_envelope(probs, dataset.task), "kernels")
+    integers = None
+    if INTEGER_FORM in scores:
+        integers = {kernel: scores[INTEGER_FORM][f"{_RAW}{kernel}"] for kernel in KERNELS}
+    found = kernel_envelope(probs, dataset.task, integers)
+    if integers is None:
+        for row in found["against_xnnpack"].values():
+            del row["max_int8_difference"]
+    faults = differences(stated, found, "kernels")
     held = f"computed anew on {len(dataset.test.labels)} test images: {', '.join(KERNELS)}"
     yield from all_or_faults("kernels", faults, held)
 

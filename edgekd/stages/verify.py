@@ -21,10 +21,8 @@ from edgekd.tasks import ORDINAL, Task
 from edgekd.verification import DISAGREEMENTS_FILE, SCORES_FILE
 from edgekd.verification.disagreements import write_csv
 from edgekd.verification.findings import all_disagreements, from_images, from_scores, subgroups
-from edgekd.verification.kernels import kernel_envelope
+from edgekd.verification.kernels import INTEGER_FORM, kernel_envelope
 from edgekd.verification.scores import SPLITS, Probs, Scores, write_scores
-
-INTEGER = "student_int8_io"
 
 
 def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: Path, *, gates: Gates) -> Artifact:
@@ -70,7 +68,10 @@ def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: 
             if name in scores
         },
         "kernels": _kernels(
-            entries[shipped][0], entries[INTEGER][0] if INTEGER in entries else None, dataset.test.images, task
+            entries[shipped][0],
+            entries[INTEGER_FORM][0] if INTEGER_FORM in entries else None,
+            dataset.test.images,
+            task,
         ),
         "claims": claims(shipped, on_test, labels["test"], sizes, config, task),
         "accuracy_changes": attribution.accuracy_changes(
@@ -140,7 +141,9 @@ def check_task(gates: Gates, task: Task) -> None:
 def _kernels(shipped: Path, integer: Path | None, images: NDArray[np.uint8], task: Task) -> dict[str, Any]:
     """The shipped file, and its form with integer output for differences in int8 units, with every kernel."""
     probs = {kernel: predict_probs(shipped, images, kernel=kernel) for kernel in KERNELS}
-    integers = integer and {kernel: run(open_interpreter(integer, kernel), images) for kernel in KERNELS}
+    integers = None
+    if integer is not None:
+        integers = {kernel: run(open_interpreter(integer, kernel), images) for kernel in KERNELS}
     return kernel_envelope(probs, task, integers)
 
 

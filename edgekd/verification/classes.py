@@ -39,7 +39,7 @@ def recall_changes(
     Returns:
         ``{"name", "n", "before", "after", "estimate", "ci95", "p", "p_holm", "verdict"}`` of each class.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for label, name in enumerate(class_names):
         there = of_class(labels, label)
         found = [_decided(probs, label, task)[there] for probs in (after, before)]

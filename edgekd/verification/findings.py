@@ -56,7 +56,8 @@ def from_scores(
             "coverage": config.at_coverage,
             "models": {
                 name: operating_points(
-                    *((scores[name][split], labels[split]) for split in ("val", "test")),
+                    (scores[name]["val"], labels["val"]),
+                    (scores[name]["test"], labels["test"]),
                     class_names,
                     task,
                     specificity=config.at_specificity,

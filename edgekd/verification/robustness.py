@@ -57,7 +57,7 @@ def robustness(
     names = {"before": before, "model": after}
     clean = {role: predict[name](images) for role, name in names.items()}
     right = {role: _right(probs, labels, task) for role, probs in clean.items()}
-    steps = []
+    steps: list[dict[str, Any]] = []
     for kind, corruption in corruptions.items():
         for severity in corruption.severities:
             changed = corruption.apply(images, severity, _SEED)

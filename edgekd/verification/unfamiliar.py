@@ -86,9 +86,8 @@ def _sentence(row: Mapping[str, Any], level: float | None) -> str:
     sure = f"{row['mean_confidence']:.2f} against {row['own_mean_confidence']:.2f} on test"
     kept = ""
     if level is not None:
-        kept = (
-            f"; below its level of abstention, {level:.3f}, lie {row['withheld']:.0%} of them, and the rest it answers"
-        )
+        share = f"{100 * row['withheld']:.0f} %"
+        kept = f"; below its level of abstention, {level:.3f}, lie {share} of them, and the rest it answers"
     low, high = row["ci95"]
     area = f"AUROC {row['auroc']:.2f} (95 % interval {low:.2f} to {high:.2f})"
     return f"{row['pictures'].capitalize()}: {what}, {sure} in the mean, {area}, n = {row['n']}{kept}"
