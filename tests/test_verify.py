@@ -260,6 +260,10 @@ def test_claim_of_no_loss(lost: int, won: int, verdict: str, tmp_path: Path) -> 
     assert f"n = {len(test)} test images" in found["text"]
     margin = 100 * (1.959964 + 0.524401) * max(lost + won, 1) ** 0.5 / len(test)
     assert f"the smallest margin that these could show is {margin:.1f} points" in found["text"]
+    assert found["smallest_margin"] == pytest.approx(margin / 100, rel=1e-5)
+    low, high = found["bootstrap_ci95"]
+    assert low <= found["estimate"] <= high
+    assert (low, high) == (0, 0) or lost or won  # without a difference there is none in any draw
 
 
 def test_margin_of_the_recipe_decides(tmp_path: Path) -> None:
@@ -295,9 +299,7 @@ def test_auc_of_three_classes_is_that_of_each_against_the_rest(tmp_path: Path) -
     data = Artifact.seal(folder, {"class_names": ["a", "b", "c"], "image_size": 16, "task": "multi-class"})
     models = {"student_int8": tiny_file("int8"), "teacher_fp32": tiny_file("fp32"), "student_fp32": tiny_file("fp32")}
     (tmp_path / "out").mkdir()
-    artifact = stage.verify(
-        data, [make_models(tmp_path / "m", models)], Verify(robustness=False), tmp_path / "out", gates=Gates()
-    )
+    artifact = stage.verify(data, [make_models(tmp_path / "m", models)], Verify(), tmp_path / "out", gates=Gates())
     assert [row["id"] for row in artifact.facts["claims"]] == [
         "accuracy_vs_student_fp32",
         "auc_vs_student_fp32",
@@ -309,6 +311,8 @@ def test_auc_of_three_classes_is_that_of_each_against_the_rest(tmp_path: Path) -
     assert len(artifact.facts["models"]["student_int8"]["test"]["per_class"]) == 3
     areas = [artifact.facts["models"][name]["test"]["auc"] for name in ("student_int8", "student_fp32")]
     assert claim(artifact, "auc_vs_student_fp32")["estimate"] == pytest.approx(areas[0] - areas[1])
+    steps = artifact.facts["robustness"]["steps"]
+    assert all(step["model"]["auc"] is not None and step["p_holm"] <= 1 for step in steps)
 
 
 @pytest.mark.parametrize(
@@ -426,7 +430,9 @@ def test_four_images_show_nothing(tmp_path: Path) -> None:
 OFF, ON, BOTH, NEITHER = (1, 0), (0, 1), (1, 1), (0, 0)
 
 
-def run_several(tmp_path: Path, test: Sequence[Grey], gates: Gates | None = None) -> dict[str, Any]:
+def run_several(
+    tmp_path: Path, test: Sequence[Grey], gates: Gates | None = None, robustness: bool = False
+) -> dict[str, Any]:
     data = make_data(
         tmp_path / "data", [(DARK, OFF), (BRIGHT, ON), (DARK, NEITHER), (BRIGHT, BOTH)], test, task="multi-label"
     )
@@ -436,9 +442,8 @@ def run_several(tmp_path: Path, test: Sequence[Grey], gates: Gates | None = None
         "student_int8_io": lamp("int8_io"),
     }
     (tmp_path / "out").mkdir()
-    artifact = stage.verify(
-        data, [make_models(tmp_path / "m", models)], Verify(robustness=False), tmp_path / "out", gates=gates or Gates()
-    )
+    config, shipped = Verify(robustness=robustness), make_models(tmp_path / "m", models)
+    artifact = stage.verify(data, [shipped], config, tmp_path / "out", gates=gates or Gates())
     return dict(artifact.facts)
 
 
@@ -459,6 +464,19 @@ def test_several_labels_by_hand(tmp_path: Path) -> None:
         ("max_accuracy_drop_pp", 0.0, True),
         ("min_label_accuracy", 0.75, True),
     ]
+
+
+def test_worse_pictures_of_several_labels(tmp_path: Path) -> None:
+    """100 is "on" for the float lamp, whose threshold is 60, up to 40 grey levels less: half of what it said."""
+    test = [(DARK, OFF), (BRIGHT, ON), (BRIGHT, BOTH), (DARK, NEITHER), (DIM, ON)]
+    facts = run_several(tmp_path, test, robustness=True)
+    steps = {(step["kind"], step["severity"]): step for step in facts["robustness"]["steps"]}
+    assert facts["robustness"]["clean"]["before"]["accuracy"] == 0.8
+    assert steps["darker", 32]["before"]["accuracy"] == 0.8
+    assert steps["darker", 48]["before"]["accuracy"] == 0.6  # both answers to the dim one are wrong
+    assert facts["operating_points"]["models"]["student_int8"]["abstention"] is None
+    assert all(row["withheld"] is None for row in facts["out_of_distribution"])
+    assert facts["preprocessing_faults"]["rows"][0]["commonest"] in ("off", "on")
 
 
 def test_claims_of_several_labels_count_images(tmp_path: Path) -> None:
