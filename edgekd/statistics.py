@@ -163,7 +163,8 @@ def delong_difference(
     """Difference of two AUCs on the same images, ``AUC(first) - AUC(second)``, with its 95 % interval.
 
     DeLong et al. 1988, "Comparing the areas under two or more correlated receiver operating characteristic curves",
-    with the placement values of Sun and Xu 2014.
+    with the placement values of Sun and Xu 2014. Where no image tells the two apart its variance is 0; the interval is
+    then that of :func:`paired_difference` for as many images without a difference as the smaller class has.
 
     Args:
         first, second: scores of class 1, shape ``(n,)``.
@@ -183,8 +184,15 @@ def delong_difference(
     covariance = np.cov(of_positives) / num_positive + np.cov(of_negatives) / num_negative
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     half_width = Z95 * math.sqrt(max(float(variance), 0.0))
+    if all(np.ptp(first - second) == 0 for first, second in (of_positives, of_negatives)):
+        half_width = _without_difference(min(num_positive, num_negative))
     difference = areas[0] - areas[1]
     return Interval(difference, difference - half_width, difference + half_width)
+
+
+def _without_difference(count: int) -> float:
+    """Where Tango's interval ends that ``count`` images without a difference leave."""
+    return Z95**2 / (Z95**2 + count)
 
 
 def macro_auc_difference(
@@ -193,7 +201,8 @@ def macro_auc_difference(
     """Difference of two AUCs, averaged over the labels, on the same images, with its 95 % interval.
 
     What DeLong's placement values say of each image is added up over the labels, so that labels which come together
-    count as what they are: one image. With one label the variance is DeLong's, but for ``n`` in the place of ``n - 1``.
+    count as what they are: one image. With one label the variance is DeLong's, but for ``n`` in the place of ``n - 1``,
+    and so is what holds where no image tells the two apart.
 
     Args:
         first, second: scores, shape ``(n, K)``.
@@ -203,6 +212,9 @@ def macro_auc_difference(
     difference = float(areas[0] - areas[1])
     influence = influences[0] - influences[1]
     half = Z95 * math.sqrt(float(np.mean(np.square(influence))) / len(labels))
+    if not influence.any():
+        counts = labels.sum(axis=0)
+        half = _without_difference(int(min(counts.min(), len(labels) - counts.max())))
     return Interval(difference, difference - half, difference + half)
 
 

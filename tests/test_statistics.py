@@ -269,10 +269,26 @@ def test_delong_is_the_formula_of_the_paper(seed: int, decimals: int) -> None:
     assert found.high - found.estimate == pytest.approx(found.estimate - found.low)
 
 
-def test_delong_of_equal_rankings_is_no_difference() -> None:
-    labels = np.array([1, 0, 1, 0, 0, 1])
+def test_equal_rankings_leave_the_width_that_the_smaller_class_leaves() -> None:
+    """DeLong's variance is 0; two images of class 1 without a difference leave 3.84 / (2 + 3.84), as Tango has it."""
+    labels = np.array([1, 0, 1, 0, 0, 0])
     scores = np.array([0.3, 0.2, 0.9, 0.5, 0.3, 0.7])
-    assert statistics.delong_difference(scores, 2 * scores - 5, labels) == Interval(0, 0, 0)
+    square = norm.ppf(0.975) ** 2
+    found = statistics.delong_difference(scores, 2 * scores - 5, labels)
+    assert (found.estimate, found.low, found.high) == pytest.approx((0, -square / (2 + square), square / (2 + square)))
+    tango = statistics.paired_difference(*paired(0, 0, 2))
+    assert (found.low, found.high) == pytest.approx((tango.low, tango.high))
+    macro = statistics.macro_auc_difference(scores[:, None], 2 * scores[:, None] - 5, labels[:, None])
+    assert (macro.low, macro.high) == pytest.approx((found.low, found.high))
+
+
+def test_two_perfect_models_show_nothing_on_few_images() -> None:
+    def verdict(count: int) -> str:
+        labels = np.arange(count) % 2
+        first, second = labels + np.linspace(0, 0.5, count), labels + np.linspace(0.5, 0, count)
+        return statistics.no_loss_verdict(statistics.delong_difference(first, second, labels), 0.02)
+
+    assert (verdict(60), verdict(624)) == ("not shown", "shown")
 
 
 def test_delong_turns_with_its_order() -> None:

@@ -282,10 +282,11 @@ def test_margin_of_the_recipe_decides(tmp_path: Path) -> None:
 def test_auc_is_claimed_for_two_classes(tmp_path: Path) -> None:
     """Lamps of the same slope order all images alike: no difference, however the thresholds lie."""
     models = {"teacher_fp32": lamp("fp32", 60)}
-    test = [*balanced(20, 4), (DIM, 1), (DIM, 0)]
+    test = [*balanced(400, 40), (DIM, 1), (DIM, 0)]
     found = claim(run(tmp_path, val=balanced(8, 0), test=test, models=models), "auc_vs_teacher_fp32")
-    assert (found["verdict"], found["n"]) == ("shown", 26)
-    assert [found["estimate"], *found["ci95"]] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert (found["verdict"], found["n"]) == ("shown", 442)
+    end = 1.959964**2 / (1.959964**2 + 221)  # what 221 images of each class leave
+    assert [found["estimate"], *found["ci95"]] == pytest.approx([0, -end, end], abs=1e-6)
 
 
 def test_auc_of_three_classes_is_that_of_each_against_the_rest(tmp_path: Path) -> None:

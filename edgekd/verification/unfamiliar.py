@@ -63,7 +63,7 @@ def out_of_distribution(
     for name, values in others.items():
         labels = np.repeat([1, 0], [len(own), len(values)])
         scores = np.concatenate([own, values])
-        # A constant has an AUC of 1/2 without variance.
+        # A constant has an AUC of 1/2 without variance: the interval is that of the AUC of the confidences.
         above_half = statistics.delong_difference(scores, np.zeros(len(scores)), labels)
         verdict = statistics.gain_verdict(above_half)
         row = {
