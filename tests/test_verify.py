@@ -7,6 +7,7 @@ A lamp looks at the mean brightness ``v`` of an image and gives class 1 the prob
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -565,6 +566,28 @@ def test_disagreements_are_in_a_table_too(tmp_path: Path) -> None:
     lines = (artifact.path / "disagreements.csv").read_text().splitlines()
     assert lines[0] == "index,label,true,teacher,teacher_probability,student,student_probability,right"
     assert [line.split(",")[0] for line in lines[1:]] == ["8", "9"]
+
+
+def test_subgroups_and_patients_of_the_data(tmp_path: Path) -> None:
+    """Ten images of each sex, two of each patient; the shipped lamp is wrong in the dim ones, all of which are "f"."""
+    test = [(DIM, 1)] * 10 + [(DARK, 0), (BRIGHT, 1)] * 5
+    data = make_data(tmp_path / "data", balanced(4, 0), test)
+    (tmp_path / "data" / "facts.json").unlink()
+    columns = {"test": {"sex": ["f"] * 10 + ["m"] * 10}, "train": {}, "val": {}}
+    (tmp_path / "data" / "columns.json").write_text(json.dumps(columns))
+    for split, count in (("train", 4), ("val", 4), ("test", 20)):
+        np.save(tmp_path / "data" / f"{split}_groups.npy", np.arange(count) // 2)
+    data = Artifact.seal(data.path, data.facts)
+    models = make_models(tmp_path / "m", {"student_int8": lamp("int8"), "teacher_fp32": lamp("fp32", 60)})
+    (tmp_path / "out").mkdir()
+    facts = stage.verify(data, [models], Verify(robustness=False), tmp_path / "out", gates=Gates()).facts
+    rows = {row["value"]: row for row in facts["subgroups"]["groups"]}
+    assert [(rows[sex]["accuracy"], rows[sex]["before"], rows[sex]["verdict"]) for sex in "fm"] == [
+        (0.0, 1.0, "lost"),
+        (1.0, 1.0, "no difference shown"),
+    ]
+    assert rows["f"]["differs"]
+    assert any(text.startswith("test has 20 images of 10 patients") for text in facts["warnings"])
 
 
 def test_int8_units_come_from_the_form_with_integer_output(tmp_path: Path) -> None:

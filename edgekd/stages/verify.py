@@ -15,7 +15,7 @@ from edgekd._litert import KERNELS, open_interpreter, predict_probs, run
 from edgekd.artifact import Artifact, sha256_file
 from edgekd.claims import FLOAT, claims, shipped_of, teacher_of
 from edgekd.config.verify import Gates, Verify
-from edgekd.data import Dataset
+from edgekd.data import Dataset, Split
 from edgekd.errors import RecipeError, did_you_mean
 from edgekd.tasks import ORDINAL, Task
 from edgekd.verification import DISAGREEMENTS_FILE, SCORES_FILE
@@ -78,10 +78,10 @@ def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: 
             {name: on_test[name] for name in entries}, labels["test"], task
         ),
         "gates": _gates(shipped, figures, sizes, gates, task),
-        "warnings": _warnings(shipped, figures, scores, task),
+        "warnings": [*_warnings(shipped, figures, scores, task), *_of_patients(dataset.test)],
         "scores": {"file": SCORES_FILE, "sha256": sha256_file(out_dir / SCORES_FILE)},
         **from_scores(shipped, scores, labels, dataset.class_names, task, config),
-        "subgroups": subgroups(shipped, scores, labels["test"], getattr(dataset.test, "columns", None), task),
+        "subgroups": subgroups(shipped, scores, labels["test"], dataset.test.columns, task),
     }
     if config.robustness:
         runnable = {name: path for name, (path, _) in entries.items() if name not in given}
@@ -179,3 +179,12 @@ def _warnings(shipped: str, figures: Mapping[str, Any], scores: Scores, task: Ta
         if np.all(rows["test"] == rows["test"][0]):
             warnings.append(f"{name} gives the same output for every test image")
     return warnings
+
+
+def _of_patients(test: Split) -> list[str]:
+    if test.groups is None or (count := len(np.unique(test.groups))) == len(test.labels):
+        return []
+    return [
+        f"test has {len(test.labels)} images of {count} patients; intervals and p values take images as independent of "
+        "each other, so that they are too narrow where those of one patient are alike"
+    ]

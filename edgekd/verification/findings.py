@@ -86,7 +86,7 @@ def all_disagreements(
 
 
 def subgroups(
-    shipped: str, scores: ByModel, labels: Labels, columns: Mapping[str, NDArray[np.str_]] | None, task: Task
+    shipped: str, scores: ByModel, labels: Labels, columns: Mapping[str, NDArray[np.str_]], task: Task
 ) -> dict[str, Any] | None:
     """By subgroup, where the data has columns; an image with several labels is right where all of them are."""
     if not columns:
