@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from edgekd.run_folder import FIRST_EVENT, RunFolder
 from edgekd.run_report import Report
 from edgekd.stage_runner import Stop
 from edgekd.tasks import TASKS
+from edgekd.verification import DISAGREEMENTS_FILE, SCORES_FILE
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,9 @@ def build(
                 folder.log("stopped", reason=f"{type(error).__name__}: {error}")
             raise
         builder.stage_models()
+        if verified := builder.artifacts.get("verify"):
+            for name in (SCORES_FILE, DISAGREEMENTS_FILE):
+                shutil.copyfile(verified.path / name, folder.staging / name)
         (folder.staging / "recipe.toml").write_text(recipe.to_toml(resolved), encoding="utf-8")
         folder.publish()
     report = Report.read(out) if "report" in {record.name for record in builder.records} else None

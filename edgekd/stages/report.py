@@ -15,6 +15,7 @@ from edgekd.report_format import FILTERS
 from edgekd.report_pictures import paretos, waterfall
 from edgekd.run_report import SCHEMA_VERSION
 from edgekd.tasks import MULTI_CLASS, TASKS, Task
+from edgekd.verification import FINDINGS
 
 DATASET_FIELDS = (
     *("name", "licence", "source", "attribution", "task", "class_names", "image_size", "resize"),
@@ -129,6 +130,7 @@ def assemble(
         "gates": verification.facts["gates"],
         "kernels": verification.facts["kernels"],
         "agreement": verification.facts["agreement"],
+        **{name: verification.facts.get(name) for name in FINDINGS},
         "ratios": ratios,
         "attribution": attribution.steps(rows, changes, ratios, task),
         "candidates": [
