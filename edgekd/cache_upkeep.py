@@ -21,8 +21,8 @@ from edgekd.artifact import digest_folder, read_json
 from edgekd.cache import DIGEST_FILE, ORIGIN_FILE, WORK
 from edgekd.errors import UserError
 
-DOWNLOADS = "data"
-"""Where data sets are downloaded to, beside the stages; listed, and never removed here."""
+DOWNLOADS = ("data", "downloads", "targets")
+"""Data sets, and the pinned files and user lands of targets, beside the stages; listed, and never removed here."""
 SECONDS_AT_WORK = 3600.0
 """A work folder in which nothing was written for this long is no running build's: those save every minute."""
 _TRASH = "removed-"
@@ -90,7 +90,7 @@ def check(root: Path) -> None:
     if not root.is_dir():
         raise UserError(f'there is no cache at "{root}"; name one with --cache-dir or EDGEKD_CACHE_DIR')
     for path in sorted(root.iterdir()):
-        if path.name in (WORK, DOWNLOADS) and path.is_dir() and not path.is_symlink():
+        if path.name in (WORK, *DOWNLOADS) and path.is_dir() and not path.is_symlink():
             continue
         strangers = [path]
         if _PREFIX.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
@@ -101,8 +101,8 @@ def check(root: Path) -> None:
 
 
 def downloads(root: Path) -> int:
-    """Bytes of downloaded data sets."""
-    return _size(root / DOWNLOADS)
+    """Bytes of what was downloaded."""
+    return sum(_size(root / name) for name in DOWNLOADS)
 
 
 def chosen(found: Sequence[Entry], rules: Rules, now: float | None = None) -> list[Entry]:

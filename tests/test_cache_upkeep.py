@@ -76,6 +76,10 @@ def test_entries_say_what_they_are(root: Path) -> None:
     assert distill.used == pytest.approx(time.time() - DAY, abs=60)
     assert distill.made == pytest.approx(time.time(), abs=60)
     assert cache_upkeep.downloads(root) == 77
+    (root / "targets" / "arm64-emulated").mkdir(parents=True)
+    (root / "targets" / "arm64-emulated" / "laid.json").write_bytes(b"{}\n")
+    assert cache_upkeep.downloads(root) == 80
+    cache_upkeep.check(root)
 
 
 def test_the_origin_is_no_part_of_the_artifact(root: Path) -> None:
@@ -185,7 +189,7 @@ def test_list(root: Path) -> None:
     assert lines[5][1] == "own"
     assert lines[6][-4:-1] == ["10", "d", "ago"]
     assert f"{root}: 3 finished, 2 unfinished, " in result.stdout
-    assert f"{root / 'data'}: 77 B" in result.stdout
+    assert "downloads beside them, in data, downloads, targets: 77 B" in result.stdout
     document = json.loads(call(root, "list", "--json").stdout)
     assert [row["stage"] for row in document["entries"]] == ["data", "", "", "distill", "teacher"]
     assert document["entries"][3]["recipe"] == "own"

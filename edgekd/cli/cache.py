@@ -44,7 +44,7 @@ def list_(cache_dir: Path | None, as_json: bool) -> None:
     told = f"{root}: {len(found) - unfinished} finished, {unfinished} unfinished, "
     click.echo(told + format_bytes(sum(entry.size for entry in found)))
     if size := cache_upkeep.downloads(root):
-        click.echo(f"downloaded data sets beside them, in {root / cache_upkeep.DOWNLOADS}: {format_bytes(size)}")
+        click.echo(f"downloads beside them, in {', '.join(cache_upkeep.DOWNLOADS)}: {format_bytes(size)}")
 
 
 @cache.command()
