@@ -18,8 +18,9 @@ import pytest
 from edgekd import attribution, recipe
 from edgekd.artifact import Artifact
 from edgekd.options import to_table
-from edgekd.report_pictures import front, waterfall
-from edgekd.stages.report import _not_measured, _sensitivity, assemble, check, render, report, summary_rows
+from edgekd.page import render, summary_rows
+from edgekd.pictures.waterfall import waterfall
+from edgekd.stages.report import _not_measured, _sensitivity, assemble, check, report
 from edgekd.tasks import TASKS
 
 Document = dict[str, Any]

@@ -1,4 +1,4 @@
-"""Where things stand in the report's pictures; the templates draw them."""
+"""What each step brought: where the bars stand; the template draws them."""
 
 from __future__ import annotations
 
@@ -7,70 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from edgekd.units import format_bytes
-
-
-def paretos(rows: Sequence[Mapping[str, Any]], accuracy: str) -> list[dict[str, Any]]:
-    """The charts of cost against accuracy on test: bytes, and the median latency of the models that were timed.
-
-    Each holds, in the units of its viewBox, ``points``, the Pareto ``front`` that joins some of them, and the ticks of
-    its axes, of which the one of costs is logarithmic.
-
-    Args:
-        rows: ``models`` of the report.
-        accuracy: name of the task's accuracy.
-    """
-    timed = [row for row in rows if row["latency"]]
-    sizes = [row["tflite_bytes"] / 1024 for row in rows]
-    times = [row["latency"][0]["p50_ms"] for row in timed]
-    charts = [{"id": "bytes", "title": "Size", "axis": "size of the .tflite", **_chart(rows, sizes, "KiB", accuracy)}]
-    if len(timed) > 1:
-        axis = {"id": "latency", "title": "Latency", "axis": "p50 of one inference, host time"}
-        charts.append({**axis, **_chart(timed, times, "ms", accuracy)})
-    return charts
-
-
-def front(costs: Sequence[float], gains: Sequence[float]) -> list[int]:
-    """Pareto front: numbers of the points that no other beats, by rising cost.
-
-    A point is beaten by one that costs no more and gains no less, and is better in one of the two.
-    """
-    found: list[int] = []
-    for index in sorted(range(len(costs)), key=lambda index: (costs[index], -gains[index])):
-        last = found[-1] if found else None
-        if last is None or gains[index] > gains[last] or (costs[index], gains[index]) == (costs[last], gains[last]):
-            found.append(index)
-    return found
-
-
-def _chart(rows: Sequence[Mapping[str, Any]], costs: Sequence[float], unit: str, accuracy: str) -> dict[str, Any]:
-    powers = [math.log10(cost) for cost in costs]
-    gains = [row["test"][accuracy] for row in rows]
-    low, high = math.floor(min(powers)), math.ceil(max(powers))
-    bottom: float = max(0.0, math.floor(20 * (min(gains) - 0.005)) / 20)
-    top = 1.0
-
-    def x(power: float) -> float:
-        return round(60.0 + 520 * (power - low) / max(high - low, 1), 1)
-
-    def y(value: float) -> float:
-        return round(250.0 - 220.0 * (value - bottom) / max(top - bottom, 0.05), 1)
-
-    return {
-        "points": [
-            {
-                **{"id": row["id"], "x": x(power), "y": y(gain), "shipped": row["shipped"], "role": row["role"]},
-                "text": f"{row['id']} {cost:,.3f} {unit}, {gain:.3f}",
-            }
-            for row, cost, power, gain in zip(rows, costs, powers, gains, strict=True)
-        ],
-        "front": [f"{x(powers[index])},{y(gains[index])}" for index in front(costs, gains)],
-        "x_ticks": [{"x": x(power), "label": f"{10.0**power:,.10g} {unit}"} for power in range(low, high + 1)],
-        "y_ticks": [
-            {"y": y(bottom + step * (top - bottom) / 4), "label": f"{bottom + step * (top - bottom) / 4:.3f}"}
-            for step in range(5)
-        ],
-    }
-
 
 # Of a panel of the waterfall, in the units of its viewBox: where its bars begin, how long they may be, a row's height.
 _LEFT, _LENGTH, _ROW = 116.0, 164.0, 28.0
