@@ -13,6 +13,7 @@ from typing import Any
 from edgekd import _keras, attribution, data, ensemble, keys
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
+from edgekd.claims import shipped_of
 from edgekd.config.distill import Distill
 from edgekd.config.teacher import Teacher
 from edgekd.logits_store import Part
@@ -240,10 +241,13 @@ class Builder(StageRunner):
         )
 
     def report(self, images: Artifact, verified: Artifact, measured: Artifact) -> None:
-        """Write the report."""
+        """Write the report, and the scores that it rests on."""
+        from edgekd import evidence
         from edgekd.stages.report import report
 
         assert self.folder is not None
+        shutil.copyfile(verified.path / evidence.SCORES_FILE, self.folder.staging / evidence.SCORES_FILE)
+        shipped = shipped_of(self.models)["id"]
         report(
             recipe=self.recipe,
             data=images,
@@ -254,6 +258,8 @@ class Builder(StageRunner):
             sensitivity=self.artifacts.get("sensitivity"),
             aware=self.artifacts.get("qat"),
             budget=self.budget,
+            evidence=evidence.of_run(images, verified, shipped, self.recipe.report),
+            trainings={name: made for name, made in self.artifacts.items() if "history" in made.facts},
             stages=[asdict(record) for record in self.records],
             out_dir=self.folder.staging,
         )

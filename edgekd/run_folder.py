@@ -2,7 +2,7 @@
 
 ::
 
-    recipe.toml  report.html  report.md  report.json  models/  bundle/  log.jsonl
+    recipe.toml  report.html  report.md  report.json  models/  bundle/  scores.npz  log.jsonl
 
 Everything but the log is prepared in a hidden folder inside and moved into place at the end, so that a run that fails
 leaves the results of the one before it as they were.
@@ -22,7 +22,7 @@ from edgekd.errors import OutputError, writing_to
 
 LOG_FILE = "log.jsonl"
 FIRST_EVENT = "run"
-RESULTS = ("report.html", "report.md", "report.json", "recipe.toml", "models", "bundle")
+RESULTS = ("report.html", "report.md", "report.json", "recipe.toml", "models", "bundle", "scores.npz")
 COMPRESSED = ("compression.md", "compression.json")
 """What ``edgekd compress`` writes beside ``models/``, in the place of the others."""
 

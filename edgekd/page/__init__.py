@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgekd import budget_report
 from edgekd.page.figures import Document, baseline_of, shipped_of, summary_rows, task_of
 from edgekd.page.sections import SECTIONS
+from edgekd.pictures import palette
 from edgekd.report_format import FILTERS
 
-__all__ = ["baseline_of", "render", "summary_rows", "task_of"]
+if TYPE_CHECKING:
+    import jinja2
+
+__all__ = ["baseline_of", "render", "render_plain", "summary_rows", "task_of"]
 
 
 def render(document: Document, template: str) -> str:
@@ -17,17 +23,9 @@ def render(document: Document, template: str) -> str:
 
     Of a section that has no template of this form nothing is shown.
     """
-    import jinja2
     from markupsafe import Markup
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("edgekd", "templates"),
-        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",)),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(FILTERS)
+    environment = _environment()
     shared = {
         **document,
         "document": document,
@@ -36,6 +34,7 @@ def render(document: Document, template: str) -> str:
         "baseline": baseline_of(document),
         "rows": summary_rows(document),
         "headline": budget_report.headline(document),
+        "teacher_name": Path(document["recipe"]["teacher"]["model"]).name,
     }
     form = template.partition(".")[2]
     there = set(environment.list_templates())
@@ -48,3 +47,23 @@ def render(document: Document, template: str) -> str:
             body = Markup(body) if form.startswith("html") else body
             sections.append({"id": section.id, "title": section.title, "body": body})
     return environment.get_template(template).render(shared, sections=sections)
+
+
+def render_plain(context: Mapping[str, Any], template: str) -> str:
+    """Render a template that has no sections, in the report's style."""
+    return _environment().get_template(template).render(context)
+
+
+def _environment() -> jinja2.Environment:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("edgekd", "templates"),
+        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",)),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(FILTERS)
+    environment.globals.update(palette={"light": palette.LIGHT, "dark": palette.DARK}, heat=palette.HEAT)
+    return environment

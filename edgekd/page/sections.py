@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgekd import attribution, budget_report, pruning_report, recipe
-from edgekd.page.figures import Document, task_of
-from edgekd.pictures.scatter import scatter
+from edgekd import budget_report, pruning_report, recipe
+from edgekd.page import card, decisions, drawings, words
+from edgekd.page.figures import Document, shipped_of, task_of
 from edgekd.pictures.waterfall import waterfall
 
 Context = Mapping[str, Any]
@@ -40,16 +40,21 @@ class Section:
 
 
 def gates(document: Document) -> Context | None:
-    """Limits, the budget's candidates, and warnings."""
-    return {"trials": budget_report.trials(document)}
+    """Limits, the budget's candidates, and warnings that are not about the data, which has its own."""
+    about_data = document["dataset"]["warnings"]
+    others = [text for text in document.get("warnings", []) if text not in about_data]
+    return {"trials": budget_report.trials(document), "other_warnings": others}
+
+
+def asked(document: Document) -> Context | None:
+    """The recipe in words."""
+    return {"steps": words.in_words(recipe.from_table(document["recipe"]))}
 
 
 def models(document: Document) -> Context | None:
-    """Every model in one table, what was done to the student, and a picture."""
-    # Nobody would ship the model right after its channels were removed.
-    to_choose = [row for row in document["models"] if row["id"] != attribution.CUT]
+    """Every model in one table, what was done to the student, and pictures."""
     return {
-        "scatter": scatter(to_choose, task_of(document).accuracy),
+        "pictures": drawings.trade_offs(document),
         "pruned": any("pruned" in row["steps"] for row in document["models"]),
         **pruning_report.shown(document),
     }
@@ -63,8 +68,44 @@ def chain(document: Document) -> Context | None:
 
 def devices(document: Document) -> Context | None:
     """Times that others than this host took."""
-    shipped = next(row for row in document["models"] if row["shipped"])
-    return {"on_devices": shipped["latency"][1:]} if len(shipped["latency"]) > 1 else None
+    latency = shipped_of(document)["latency"]
+    return {"on_devices": latency[1:]} if len(latency) > 1 else None
+
+
+def latency(document: Document) -> Context | None:
+    """Times in full."""
+    return {"picture": drawings.times(document)}
+
+
+def confusion(document: Document) -> Context | None:
+    """What was taken for what."""
+    return decisions.confusion(document) if document.get("confusion") else None
+
+
+def recall(document: Document) -> Context | None:
+    """Each class before and after."""
+    return {"picture": drawings.recalls_of(document)}
+
+
+def calibration(document: Document) -> Context | None:
+    """Whether confidence is deserved."""
+    return {"pictures": drawings.reliabilities(document)} if document.get("reliability") else None
+
+
+def learning(document: Document) -> Context | None:
+    """Every training."""
+    return {"pictures": drawings.trainings(document)} if document.get("learning_curves") else None
+
+
+def cases(document: Document) -> Context | None:
+    """Single images."""
+    return {"groups": decisions.cases(document)} if document.get("cases") else None
+
+
+def layers(document: Document) -> Context | None:
+    """What was measured of each layer, where it was."""
+    found = drawings.of_layers(document)
+    return {"pictures": found} if found else None
 
 
 def reproduction(document: Document) -> Context | None:
@@ -72,15 +113,30 @@ def reproduction(document: Document) -> Context | None:
     return {"recipe_toml": recipe.to_toml(recipe.from_table(document["recipe"]))}
 
 
+def model_card(document: Document) -> Context | None:
+    """What reporting guidelines ask for."""
+    groups = card.card(document)
+    fields = [field for _, group in groups for field in group]
+    empty = [field.name for field in fields if not field.value]
+    return {"groups": groups, "empty": empty, "num_empty": len(empty), "num_fields": len(fields)}
+
+
 SECTIONS = (
     Section("gates", "Gates, decided on val", gates),
     Section("claims", "Claims, on test"),
-    Section("models", "Models", models),
-    Section("chain", "What each step brought, test", chain),
-    Section("devices", "On devices", devices),
-    Section("recall", "Recall per class, test"),
-    Section("latency", "Latency and memory"),
+    Section("asked", "What was asked", asked),
     Section("data", "Data"),
+    Section("chain", "What each step brought, test", chain),
+    Section("models", "Models: size, speed, accuracy", models),
+    Section("latency", "Latency and memory", latency),
+    Section("devices", "On devices", devices),
+    Section("confusion", "Confusion, test", confusion),
+    Section("recall", "Recall per class, test", recall),
+    Section("calibration", "Calibration, test", calibration),
+    Section("learning", "Learning curves", learning),
+    Section("cases", "Mistakes and changed decisions, test", cases),
+    Section("layers", "Layer by layer", layers),
     Section("reproduction", "Reproduction", reproduction),
+    Section("card", "Model card", model_card),
     Section("limits", "Limits"),
 )

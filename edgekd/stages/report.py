@@ -36,6 +36,8 @@ def report(
     sensitivity: Artifact | None = None,
     aware: Artifact | None = None,
     budget: Mapping[str, Any] | None = None,
+    evidence: Mapping[str, Any] | None = None,
+    trainings: Mapping[str, Artifact] | None = None,
 ) -> dict[str, Any]:
     """Assemble the document, hold it against its schema, and write ``report.json``, ``report.md``, ``report.html``.
 
@@ -51,11 +53,15 @@ def report(
         sensitivity: of the analysis before it, if there was one.
         aware: of the qat stage, if there was one.
         budget: what was tried to keep the recipe's budget: ``shipped`` and the other ``candidates``.
+        evidence: of :mod:`edgekd.evidence`: what the models decided of single images.
+        trainings: artifacts of the stages that trained, by name; their facts hold a ``history``.
 
     Returns:
         The document.
     """
-    document = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity, aware, budget)
+    made = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity, aware, budget)
+    curves = {name: list(training.facts["history"]) for name, training in (trainings or {}).items()}
+    document = {**made, **(evidence or {}), "learning_curves": curves}
     write(document, out_dir)
     return document
 
