@@ -70,11 +70,12 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         "paired": [_paired(entry, entries[0]) for entry in entries[1:]],
         "cautions": _cautions(entries),
     }
+    pages = {form: render_plain(document, f"{NAME}.{form}.j2") for form in ("html", "md")}
     with writing_to(out, "name another folder with --out"):
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / f"{NAME}.json", document)
-        for form in ("html", "md"):
-            (out / f"{NAME}.{form}").write_text(render_plain(document, f"{NAME}.{form}.j2"), encoding="utf-8")
+        for form, text in pages.items():
+            (out / f"{NAME}.{form}").write_text(text, encoding="utf-8")
     return document
 
 

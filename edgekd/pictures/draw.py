@@ -79,3 +79,11 @@ def quiet(axes: Axes, grid: str = "y") -> None:
     axes.tick_params(length=0)
     if grid:
         axes.grid(axis=grid)  # type: ignore[arg-type]
+
+
+def label(name: str, longest: int, keep: str = "start") -> str:
+    """A stranger's name on one line, of so many letters at most; nothing in it is read as mathematics."""
+    plain = " ".join(name.split())
+    if len(plain) > longest:
+        plain = f"{plain[: longest - 1]}…" if keep == "start" else f"…{plain[1 - longest :]}"
+    return plain.replace("$", r"\$")

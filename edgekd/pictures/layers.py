@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekd.pictures.draw import COLOURS, canvas, quiet, to_svg
+from edgekd.pictures.draw import COLOURS, canvas, label, quiet, to_svg
 
 ROW = 15.0
 LONGEST = 24
@@ -62,10 +62,10 @@ def layer_errors(layers: Rows) -> str:
 
 
 def _names(axes: Any, layers: Rows) -> None:
-    names = [layer["layer"].replace("$", r"\$") for layer in layers]
-    short = [name if len(name) <= LONGEST else f"…{name[-LONGEST + 1 :]}" for name in names]
-    axes.set_yticks(range(len(short)), short, fontsize=9)
-    axes.set_ylim(len(short) - 0.5, -0.5)
+    # Names of layers differ at their ends.
+    names = [label(layer["layer"], LONGEST, keep="end") for layer in layers]
+    axes.set_yticks(range(len(names)), names, fontsize=9)
+    axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(which="both", length=0)
     quiet(axes, "x")
     axes.spines["left"].set_visible(False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekd.pictures.draw import COLOURS, MARKERS, canvas, quiet, to_svg
+from edgekd.pictures.draw import COLOURS, MARKERS, canvas, label, quiet, to_svg
 
 LONGEST = 22
 """Letters of a class's name that the picture shows; the table beside it has all."""
@@ -19,7 +19,7 @@ def recalls(lines: Sequence[tuple[str, str, Classes]]) -> str:
     Args:
         lines: ``(model, role, per_class)`` each, in the order in which they stand below each other.
     """
-    classes = [_short(row["name"]) for row in lines[0][2]]
+    classes = [label(row["name"], LONGEST) for row in lines[0][2]]
     step = 0.5 / max(1, len(lines))
     with canvas("recalls", 84.0 + len(classes) * (16.0 + 11.0 * len(lines))) as figure:
         axes = figure.subplots()
@@ -42,9 +42,3 @@ def recalls(lines: Sequence[tuple[str, str, Classes]]) -> str:
             for at, row in enumerate(lines[0][2])
         )
         return to_svg(figure, "recalls", f"Recall of each class with its 95 % interval: {told}")
-
-
-def _short(name: str) -> str:
-    # Matplotlib reads what stands between two dollar signs as mathematics.
-    name = name.replace("$", r"\$")
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
