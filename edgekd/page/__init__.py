@@ -43,7 +43,7 @@ def render(document: Document, template: str) -> str:
         name = f"sections/{section.id}.{form}"
         context = section.context(document) if name in there else None
         if context is not None:
-            body = environment.get_template(name).render(shared | context)
+            body = environment.get_template(name).render({**shared, **context})
             body = Markup(body) if form.startswith("html") else body
             sections.append({"id": section.id, "title": section.title, "body": body})
     return environment.get_template(template).render(shared, sections=sections)

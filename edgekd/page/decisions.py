@@ -86,9 +86,9 @@ def _cells(counts: Sequence[Sequence[int]]) -> list[Mapping[str, Any]]:
     ]
 
 
-def _pairs(counts: Sequence[Sequence[int]], names: Sequence[str]) -> list[Mapping[str, Any]]:
+def _pairs(counts: Sequence[Sequence[int]], names: Sequence[str]) -> list[dict[str, Any]]:
     """The commonest confusions."""
-    found = [
+    found: list[dict[str, Any]] = [
         {"label": names[place], "decided": names[column], "count": count, "n": sum(row)}
         for place, row in enumerate(counts)
         for column, count in enumerate(row)

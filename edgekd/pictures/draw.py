@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgekd.pictures.palette import LIGHT
 
@@ -30,7 +30,7 @@ def canvas(name: str, height: float, width: float = WIDTH) -> Iterator[Figure]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    style = {
+    style: Any = {
         **{"svg.hashsalt": name, "svg.fonttype": "none", "font.family": "DejaVu Sans", "font.size": FONT},
         **{"axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": FONT, "axes.labelsize": FONT},
         **{"xtick.labelsize": FONT - 1, "ytick.labelsize": FONT - 1, "axes.titlelocation": "left"},

@@ -59,7 +59,7 @@ def pareto(points: Sequence[Point], name: str, title: str, unit: str, accuracy_t
         for point in sorted(points, key=lambda point: ("float", "teacher", "shipped").index(point.role)):
             colour = COLOURS[point.role]
             if point.ci95 is not None and point.role != "float":
-                axes.vlines(point.cost, *point.ci95, color=colour, linewidth=1.2)
+                axes.vlines(point.cost, point.ci95[0], point.ci95[1], color=colour, linewidth=1.2)
             axes.plot(
                 point.cost,
                 point.accuracy,
