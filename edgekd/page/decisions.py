@@ -53,14 +53,10 @@ def cases(document: Document) -> list[dict[str, Any]]:
         other = found["num_changed"] - found["num_mended"] - found["num_broken"]
         parts = [f"{found['num_broken']:,} from right to wrong", f"{found['num_mended']:,} from wrong to right"]
         parts += [f"{other:,} from wrong to otherwise wrong"] if other else []
-        groups.append(
-            {
-                "title": "Decisions changed by compression",
-                "text": f"{found['model']} decides {found['num_changed']:,} of {found['num_decisions']:,} {what} "
-                f"otherwise than {found['before']}: {', '.join(parts)}.",
-                "rows": found["changed"],
-            }
-        )
+        text = f"{found['model']} decides {found['num_changed']:,} of {found['num_decisions']:,} {what} otherwise than "
+        text += f"{found['before']}{': ' if found['num_changed'] else ''}"
+        text += f"{', '.join(parts) if found['num_changed'] else ''}."
+        groups.append({"title": "Decisions changed by compression", "text": text, "rows": found["changed"]})
     return groups
 
 

@@ -9,6 +9,8 @@ from edgekd.pictures.draw import COLOURS, canvas, label, quiet, to_svg
 
 ROW = 15.0
 LONGEST = 24
+MOST = 24
+"""Layers of which the errors are drawn, the worst."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -50,7 +52,7 @@ def layer_errors(layers: Rows) -> str:
     Args:
         layers: of ``layer_errors`` in the report.
     """
-    shown = [layer for layer in layers if layer["logits_snr_db"] is not None]
+    shown = [layer for layer in layers if layer["logits_snr_db"] is not None][:MOST]
     with canvas("layer-errors", 60.0 + ROW * len(shown)) as figure:
         axes = figure.subplots()
         values = [layer["logits_snr_db"] for layer in shown]
@@ -58,7 +60,9 @@ def layer_errors(layers: Rows) -> str:
         axes.set_xlabel("signal to noise at the logits, dB")
         _names(axes, shown)
         told = f"the worst is {shown[0]['layer']} with {values[0]:.1f} dB" if shown else "none has any error"
-        return to_svg(figure, "layer-errors", f"Error of {len(shown)} layers by INT8, worst first; {told}")
+        return to_svg(
+            figure, "layer-errors", f"Error by INT8 of the worst {len(shown)} of {len(layers)} layers; {told}"
+        )
 
 
 def _names(axes: Any, layers: Rows) -> None:
