@@ -24,6 +24,7 @@ from edgekd.config.distill import Distill
 from edgekd.config.prune import Prune, check_prune
 from edgekd.config.quantize import Quantize, check_quantize
 from edgekd.config.report import Report
+from edgekd.config.search import Search, check_search
 from edgekd.config.sensitivity import Sensitivity
 from edgekd.config.teacher import Teacher, is_teacher_file
 from edgekd.config.training import Training
@@ -53,6 +54,7 @@ class Recipe:
     benchmark: Benchmark = field(default_factory=Benchmark)
     bundle: Bundle = field(default_factory=Bundle)
     report: Report = field(default_factory=Report)
+    search: Search = field(default_factory=Search)
 
 
 def builtin_names() -> list[str]:

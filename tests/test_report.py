@@ -19,9 +19,9 @@ from reports import Document, document_by_hand
 
 from edgekd import attribution, recipe
 from edgekd.artifact import Artifact
+from edgekd.charts.waterfall import waterfall
 from edgekd.options import to_table
 from edgekd.page import render, summary_rows
-from edgekd.pictures.waterfall import waterfall
 from edgekd.stages.report import _not_measured, _sensitivity, assemble, check, report
 from edgekd.tasks import TASKS
 
@@ -446,6 +446,25 @@ def test_every_header_cell_says_what_it_heads(document: Document) -> None:
     assert set(headers) == {"col", "row"}
     for table in html(document).tables:
         assert {len(row) for row in table} == {len(table[0])}
+
+
+def test_percentiles_of_the_report_show_their_intervals(document: Document) -> None:
+    document["models"][3]["latency"][0] |= {"p90_ci95_ms": [0.06, 0.0655], "p99_ci95_ms": None}
+    assert "0.062 (0.060 to 0.066)" in {text.strip() for text in html(document).texts}
+
+
+def test_time_has_a_chart_where_more_than_one_model_was_timed(document: Document) -> None:
+    def charts() -> list[str]:
+        told = [attributes["aria-label"] or "" for tag, attributes in html(document).elements if tag == "svg"]
+        return [text for text in told if "against top-1 on test" in text]
+
+    size, time = charts()
+    assert "teacher_fp32 92,160 KiB, 0.876" in size
+    assert "student_int8 0.0312 ms, 0.876" in time
+    assert "student_fp16" in size
+    assert "student_fp16" not in time  # it was never timed
+    document["models"][0]["latency"] = document["models"][1]["latency"] = []
+    assert len(charts()) == 1
 
 
 # Names of strangers

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekd import budget_report
+from edgekd.charts import palette
 from edgekd.page.figures import Document, baseline_of, shipped_of, summary_rows, task_of
 from edgekd.page.sections import SECTIONS
-from edgekd.pictures import palette
 from edgekd.report_format import FILTERS
 
 if TYPE_CHECKING:

@@ -8,14 +8,14 @@ from typing import Any
 from markupsafe import Markup
 
 from edgekd import attribution
+from edgekd.charts.curves import curves
+from edgekd.charts.latencies import latencies
+from edgekd.charts.layers import layer_errors, sensitivities
+from edgekd.charts.pareto import Point, pareto
+from edgekd.charts.recalls import recalls
+from edgekd.charts.reliability import reliability
 from edgekd.claims import FLOAT
 from edgekd.page.figures import Document, baseline_of, shipped_of, task_of
-from edgekd.pictures.curves import curves
-from edgekd.pictures.latencies import latencies
-from edgekd.pictures.layers import layer_errors, sensitivities
-from edgekd.pictures.pareto import Point, pareto
-from edgekd.pictures.recalls import recalls
-from edgekd.pictures.reliability import reliability
 from edgekd.statistics import wilson_interval
 
 TRAININGS = {
@@ -30,14 +30,14 @@ def role_of(row: Mapping[str, Any]) -> str:
 
 
 def trade_offs(document: Document) -> list[Markup]:
-    """Size against accuracy, and time against it of the models that were timed."""
+    """Size against accuracy, and time against it where more than one model was timed."""
     # Nobody would ship the model right after its channels were removed.
     rows = [row for row in document["models"] if row["id"] != attribution.CUT]
     sizes = [(row, row["tflite_bytes"] / 1024) for row in rows]
     times = [(row, row["latency"][0]["p50_ms"]) for row in rows if row["latency"]]
     accuracy = task_of(document).accuracy_title
     found = [pareto(_points(sizes, document), "pareto-size", "size of the file", "KiB", accuracy)]
-    if times:
+    if len(times) > 1:
         found.append(pareto(_points(times, document), "pareto-time", "median latency", "ms", accuracy))
     return [Markup(text) for text in found]
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgekd import budget_report, pruning_report, recipe
+from edgekd.charts.waterfall import waterfall
 from edgekd.page import card, decisions, drawings, words
 from edgekd.page.figures import Document, shipped_of, task_of
-from edgekd.pictures.waterfall import waterfall
 
 Context = Mapping[str, Any]
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from edgekd.pictures.palette import LIGHT
+from edgekd.charts.palette import LIGHT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekd.pictures.draw import COLOURS, MARKERS, canvas, label, quiet, to_svg
+from edgekd.charts.draw import COLOURS, MARKERS, canvas, label, quiet, to_svg
 
 LONGEST = 22
 """Letters of a class's name that the picture shows; the table beside it has all."""

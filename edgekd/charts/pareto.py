@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgekd.pictures.draw import COLOURS, MARKERS, canvas, quiet, to_svg
+from edgekd.charts.draw import COLOURS, MARKERS, canvas, quiet, to_svg
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,15 @@ class Point:
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """Those that no other beats in one and equals in the other, the cheapest first."""
+    """Those that no other beats, by rising cost.
+
+    A point is beaten by one that costs no more and is no less accurate, and is better in one of the two.
+    """
     found: list[Point] = []
     for point in sorted(points, key=lambda point: (point.cost, -point.accuracy)):
-        if not found or point.accuracy > found[-1].accuracy:
+        last = found[-1] if found else None
+        alike = last is not None and (point.cost, point.accuracy) == (last.cost, last.accuracy)
+        if last is None or alike or point.accuracy > last.accuracy:
             found.append(point)
     return found
 
@@ -48,7 +53,7 @@ def pareto(points: Sequence[Point], name: str, title: str, unit: str, accuracy_t
     """
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    told = [f"{point.model} {point.cost:,.3g} {unit}, {point.accuracy:.3f}" for point in points]
+    told = [f"{point.model} {_three(point.cost)} {unit}, {point.accuracy:.3f}" for point in points]
     best = front(points)
     low, high = min(point.cost for point in points), max(point.cost for point in points)
     with canvas(name, 300.0) as figure:
@@ -82,3 +87,8 @@ def pareto(points: Sequence[Point], name: str, title: str, unit: str, accuracy_t
         quiet(axes, "both")
         figure.legend(loc="outside upper left", ncols=1, handletextpad=0.2, borderaxespad=0.0)
         return to_svg(figure, name, f"{title.capitalize()} against {accuracy_title} on test: {'; '.join(told)}")
+
+
+def _three(cost: float) -> str:
+    """Three digits, and those before the point."""
+    return f"{cost:,.0f}" if cost >= 100 else f"{cost:.3g}"

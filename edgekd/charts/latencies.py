@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edgekd.pictures.draw import COLOURS, canvas, quiet, to_svg
+from edgekd.charts.draw import COLOURS, canvas, quiet, to_svg
 
 
 def latencies(rows: Sequence[tuple[str, str, Any]]) -> str:

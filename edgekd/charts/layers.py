@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekd.pictures.draw import COLOURS, canvas, label, quiet, to_svg
+from edgekd.charts.draw import COLOURS, canvas, label, quiet, to_svg
 
 ROW = 15.0
 LONGEST = 24

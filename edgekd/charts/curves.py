@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekd.pictures.draw import COLOURS, canvas, quiet, to_svg
+from edgekd.charts.draw import COLOURS, canvas, quiet, to_svg
 
 History = Sequence[Mapping[str, Any]]
 

@@ -8,14 +8,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from edgekd.pictures import palette
-from edgekd.pictures.curves import curves
-from edgekd.pictures.draw import MARKERS, WIDTH, canvas, label, to_svg
-from edgekd.pictures.latencies import latencies
-from edgekd.pictures.layers import layer_errors, sensitivities
-from edgekd.pictures.pareto import Point, front, pareto
-from edgekd.pictures.recalls import recalls
-from edgekd.pictures.reliability import reliability
+from edgekd.charts import palette
+from edgekd.charts.curves import curves
+from edgekd.charts.draw import MARKERS, WIDTH, canvas, label, to_svg
+from edgekd.charts.latencies import latencies
+from edgekd.charts.layers import layer_errors, sensitivities
+from edgekd.charts.pareto import Point, front, pareto
+from edgekd.charts.recalls import recalls
+from edgekd.charts.reliability import reliability
 
 THEMES = {"light": palette.LIGHT, "dark": palette.DARK}
 
@@ -114,14 +114,19 @@ def test_labels_are_short_and_on_one_line() -> None:
     assert label("$x$", 10) == r"\$x\$"
 
 
-def test_the_front_by_hand() -> None:
-    rows = [
-        ("large", 9, 0.95),
-        ("small", 1, 0.8),
-        ("worse", 2, 0.8),
-        ("middle", 3, 0.9),
-        ("twin", 3, 0.85),
-        ("fat", 10, 0.95),
+@pytest.mark.parametrize(
+    ("costs", "accuracies", "expected"),
+    [
+        ([1.0], [0.5], [0]),
+        ([3.0, 1.0, 2.0], [0.9, 0.5, 0.7], [1, 2, 0]),  # each dearer one is better
+        ([1.0, 2.0, 3.0], [0.9, 0.8, 0.9], [0]),  # cheapest and best
+        ([1.0, 1.0, 2.0], [0.5, 0.6, 0.7], [1, 2]),  # of two of one cost the better
+        ([1.0, 1.0, 2.0], [0.5, 0.5, 0.4], [0, 1]),  # two alike beat each other in nothing
+    ],
+)
+def test_the_front_by_hand(costs: list[float], accuracies: list[float], expected: list[int]) -> None:
+    points = [
+        Point(str(index), "float", cost, accuracy, None)
+        for index, (cost, accuracy) in enumerate(zip(costs, accuracies, strict=True))
     ]
-    points = [Point(name, "float", cost, accuracy, None) for name, cost, accuracy in rows]
-    assert [point.model for point in front(points)] == ["small", "middle", "large"]
+    assert [int(point.model) for point in front(points)] == expected
