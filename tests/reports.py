@@ -130,3 +130,31 @@ def with_evidence(
         for epoch in range(6)
     ]
     return {**document, **found, "learning_curves": {"teacher": history, "distill": history[:1]}}
+
+
+def of_labels() -> Document:
+    """A report of a task in which an image may have several labels."""
+    document = document_by_hand()
+    document["dataset"] |= {"task": "multi-label", "class_names": ["mass", "oedema"]}
+    generator = np.random.default_rng(1)
+    labels = generator.integers(0, 2, (40, 2))
+    probs = {}
+    for row in document["models"]:
+        probs[row["id"]] = np.clip(0.6 * labels + 0.4 * generator.random((40, 2)), 0.01, 0.99).astype(np.float32)
+        for split in ("val", "test"):
+            figures = row[split]
+            figures["label_accuracy"] = figures.pop("top1")
+            for name, found in zip(("mass", "oedema"), figures["per_class"], strict=True):
+                found |= {"name": name, "auc": 0.875}
+    found = evidence.evidence(
+        probs,
+        labels,
+        np.zeros((40, 32, 32, 3), np.uint8),
+        ("mass", "oedema"),
+        TASKS["multi-label"],
+        shipped="student_int8",
+        num_cases=4,
+        thumbnails=False,
+    )
+    history = [{"epoch": 0, "loss": 1.0, "val_loss": 0.5, "val_label_accuracy": 0.75, "val_auc": 0.875}]
+    return {**document, **found, "learning_curves": {"distill": history}}

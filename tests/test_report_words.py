@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from reports import document_by_hand, with_evidence
+from reports import document_by_hand, of_labels, with_evidence
 
 from edgekd import recipe
 from edgekd.page import render
@@ -74,10 +75,10 @@ def test_the_card_is_filled_in_where_the_run_knows_and_empty_where_a_person_must
         "External evaluation",
     ):
         assert fields[name].value == ""
-    html = render(with_evidence(document_by_hand()), "report.html.j2")
+    page = render(with_evidence(document_by_hand()), "report.html.j2")
     empty = sum(not field.value for field in fields.values())
-    assert html.count("to be filled in by a person</span>") == empty
-    assert f"{empty} are to be filled in by a person" in html
+    assert page.count("to be filled in by a person</span>") == empty
+    assert f"{empty} are to be filled in by a person" in page
 
 
 def test_items_are_those_of_the_checklists() -> None:
@@ -159,3 +160,30 @@ def test_confusion_as_a_table_a_picture_and_by_label() -> None:
     document["confusion"] = [{"model": "student_int8", "counts": [[[5, 1], [2, 3]]]}]
     labels = confusion(document)["labels"]
     assert labels == [{"name": "mass", "models": [{"found": 3, "missed": 2, "false": 1}]}]
+
+
+def test_a_report_of_labels_has_every_section() -> None:
+    document = of_labels()
+    check(document)
+    page, short = render(document, "report.html.j2"), render(document, "report.md.j2")
+    for name in ("confusion", "recall", "calibration", "learning", "cases", "card"):
+        assert f'<section id="{name}"' in page
+    (row,) = [line for line in short.splitlines() if line.startswith("| oedema | ") and line.count("|") == 11]
+    cells = [int(cell) for cell in row.split("|")[2:-1]]
+    found, missed = document["confusion"][0]["counts"][1][1][::-1]
+    assert cells[:2] == [found, missed]
+    assert "false alarms" in page
+    assert "All labels together." in page
+    assert 'No thumbnails: report.thumbnails = "public".' in html.unescape(page)
+
+
+def test_thumbnails_stand_in_the_page_where_they_are_in_the_document() -> None:
+    shown = with_evidence(document_by_hand())
+    cases = [*shown["cases"]["mistakes"], *shown["cases"]["changed"]]
+    page = render(shown, "report.html.j2")
+    assert page.count('<img src="data:image/png;base64,') == len(cases) > 2
+    hidden = render(with_evidence(document_by_hand(), thumbnails=False), "report.html.j2")
+    assert "<img" not in hidden
+    assert hidden.count("<dt>image</dt>") == len(cases)
+    assert "Text may be burned into pixels" in page
+    assert "Text may be burned into pixels" not in hidden
