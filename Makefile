@@ -2,7 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint check clean lock
+.PHONY: demo test docs lint check clean lock
 
 demo: .venv/installed
 	$(BIN)/edgekd build --out edgekd-out/quickstart
@@ -16,6 +16,10 @@ demo: .venv/installed
 
 test: lint .venv-mediapipe/installed
 	$(BIN)/python -m pytest
+
+docs: .venv/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "documentation: site/index.html; its search wants a server: $(BIN)/python -m http.server --directory site"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -37,4 +41,4 @@ lock: .venv/installed
 	  --no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet -o requirements.lock
 
 clean:
-	rm -rf .venv .venv-mediapipe android_demo/*/target build dist *.egg-info edgekd-out .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-mediapipe android_demo/*/target build dist site *.egg-info edgekd-out .pytest_cache .mypy_cache .ruff_cache

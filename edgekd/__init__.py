@@ -12,11 +12,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from edgekd.api import build
     from edgekd.errors import EdgekdError
-    from edgekd.runtime import load_bundle
+    from edgekd.pipeline import Run
+    from edgekd.run_report import Report
+    from edgekd.runtime import LoadedBundle, Prediction, load_bundle
 
-_HOMES = {"build": "edgekd.api", "load_bundle": "edgekd.runtime", "EdgekdError": "edgekd.errors"}
+    __version__: str
 
-__all__ = ["EdgekdError", "__version__", "build", "load_bundle"]
+_HOMES = {
+    "build": "edgekd.api",
+    "Run": "edgekd.pipeline",
+    "Report": "edgekd.run_report",
+    "load_bundle": "edgekd.runtime",
+    "LoadedBundle": "edgekd.runtime",
+    "Prediction": "edgekd.runtime",
+    "EdgekdError": "edgekd.errors",
+}
+
+__all__ = ["build", "Run", "Report", "load_bundle", "LoadedBundle", "Prediction", "EdgekdError", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -99,6 +99,11 @@ def as_input(interpreter: Interpreter, images: NDArray[np.uint8]) -> NDArray[Any
             f"the model takes uint8 images of shape {shape[1:]}, one at a time, not {images.dtype} of shape "
             f"{images.shape[1:]}; preprocess the images to that size"
         )
+    return in_type(images, dtype)
+
+
+def in_type(images: NDArray[np.uint8], dtype: Any) -> NDArray[Any]:
+    """Pixels in the type of an input: uint8 as is, int8 as x - 128, float32 as 0..255. Raises ModelError for others."""
     if dtype == np.uint8:
         return images
     if dtype == np.int8:

@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgekd.errors import ModelError
@@ -16,7 +16,13 @@ SECONDS = 600.0
 
 
 def ask(
-    task: str, request: Mapping[str, Any], title: str, seconds: float = SECONDS, *, module: str = "edgekd.model_child"
+    task: str,
+    request: Mapping[str, Any],
+    title: str,
+    seconds: float = SECONDS,
+    *,
+    module: str = "edgekd.model_child",
+    python: Sequence[str] = (sys.executable,),
 ) -> dict[str, Any]:
     """Start a child, ask it once, and return what it answers.
 
@@ -26,11 +32,12 @@ def ask(
         title: what messages call the model.
         seconds: longest time.
         module: what the child runs.
+        python: the interpreter that runs it, with its options.
 
     Raises:
         ModelError: the model cannot be used, crashed the child, or took too long.
     """
-    command = [sys.executable, "-m", module, task]
+    command = [*python, "-m", module, task]
     try:
         done = subprocess.run(
             command, input=json.dumps(request), capture_output=True, text=True, timeout=seconds, check=False

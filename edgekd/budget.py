@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekd import builder, limits, metrics, pipeline
+from edgekd import builder, limits, metrics, pipeline, target
 from edgekd._litert import predict_probs
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
@@ -100,11 +100,13 @@ def judged(candidate: Candidate, made: Mapping[str, Artifact], progress: Progres
     after = on_val(shipped)
     before = next((on_val(id) for id in (DISTILLED, FLOAT) if id in entries), None)
     pictures = dataset.val.images[: builder.NUM_BENCHMARK_IMAGES]
-    with tempfile.TemporaryDirectory() as folder:
-        timed = benchmark(
-            {shipped: path}, pictures, recipe.benchmark, Path(folder), seed=recipe.seed, progress=progress
-        )
-    latency = timed.facts["models"][shipped]["latency"][0]
+    latency: Mapping[str, Any] = {"p50_ms": None, "p50_ci95_ms": None}
+    if target.why_not_timed(target.load(recipe.benchmark.target)) is None:
+        with tempfile.TemporaryDirectory() as folder:
+            timed = benchmark(
+                {shipped: path}, pictures, recipe.benchmark, Path(folder), seed=recipe.seed, progress=progress
+            )
+        latency = timed.facts["models"][shipped]["latency"][0]
     measured = {
         "tflite_bytes": entry["tflite_bytes"],
         "gzip_bytes": entry["gzip_bytes"],

@@ -17,8 +17,10 @@ def headline(document: Document) -> tuple[str, bool]:
     """What became of the limits of a report, and whether all held."""
     if not all(gate["held"] for gate in document["gates"]):
         return "a gate fell short", False
-    if not all(row["held"] for row in limits.of_report(document)):
+    if not all(row["held"] for row in (document.get("budget") or {"limits": []})["limits"]):
         return "the budget is not kept", False
+    if not all(row["held"] for row in limits.of_report(document)):
+        return "the target's limits are not kept", False
     return "every gate held", True
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, attribution, data, ensemble, keys
+from edgekd import _keras, attribution, data, ensemble, forms, keys, target
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
 from edgekd.claims import shipped_of
@@ -26,9 +26,6 @@ from edgekd.stage_runner import StageRunner
 
 # Those that write .tflite files, in the order of the chain.
 MODEL_STAGES = ("teacher", "student_alone", "quantize.distilled", "quantize.pruned", "quantize")
-# What the student was on its way, measured so that the report can say what each step brought: the stage that made it,
-# and the folder of its Keras model.
-FORMS = {"distilled": ("distill", "model"), "pruned": ("prune", "cut")}
 NUM_BENCHMARK_IMAGES = 64
 
 
@@ -50,6 +47,11 @@ class Builder(StageRunner):
         super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until, dry)
         self.recipe, self.fingerprint, self.budget = resolved, fingerprint, budget
         self.part = part
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Every .tflite so far, by the model's id."""
+        return {entry["id"]: model.path / entry["file"] for model in self.models for entry in model.facts["models"]}
 
     @property
     def models(self) -> list[Artifact]:
@@ -79,8 +81,8 @@ class Builder(StageRunner):
 
         name = f"{r.distill.student} {r.distill.width_multiplier:g} for {images.facts['name']}"
         final: dict[str, Any] = {"seed": r.seed, "description": f"{name}. {r.bundle.intended_use}"}
-        for form, variants in on_the_way(r).items():
-            stage, folder = FORMS[form]
+        for form, variants in forms.on_the_way(r).items():
+            stage, folder = forms.FORMS[form]
             plain = dataclasses.replace(r.quantize, variants=variants, method="ptq", mixed="none", float_layers=())
             form_of: dict[str, Any] = {"form": form, "folder": folder, "steps": steps[form], **final}
             self.cached(f"quantize.{form}", quantize, images, self.artifacts[stage], config=plain, **form_of)
@@ -90,8 +92,9 @@ class Builder(StageRunner):
         verified = self.cached("verify", verify, images, self.models, config=r.verify, gates=r.gates)
 
         measured = self.fresh("benchmark", self.benchmark, images)
+        fitted = self.fresh("fit", self.fit, images) if target.load(r.benchmark.target).asks else None
         self.fresh("bundle", self.bundle, images, small, verified)
-        self.fresh("report", self.report, images, verified, measured)
+        self.fresh("report", self.report, images, verified, measured, fitted)
 
     def student(self, images: Artifact) -> tuple[Artifact, dict[str, list[str]]]:
         """From the teacher to the trained student, and what was done to it and to each of its forms on the way."""
@@ -108,7 +111,7 @@ class Builder(StageRunner):
         if "teacher" not in skipped:
             source = self.teacher(images)
         if "student_alone" not in skipped:
-            alone = self.student_of(_alone(d), images, None, None, stage="student_alone")
+            alone = self.student_of(forms.alone(d), images, None, None, stage="student_alone")
             source = source or alone
         logits: Artifact | None = None
         if "teacher_logits" not in skipped:
@@ -116,8 +119,8 @@ class Builder(StageRunner):
             logits = self.trained("teacher_logits", teacher_logits, images, source, config=d.views, **options)
         seen = (source, None) if d.mode in ("live", "mutual") else (None, logits)
         made = self.student_of(dataclasses.replace(d, train_alone=False), images, *seen)
-        steps = _steps_of(made)
-        forms = {"distilled": steps}
+        steps = forms.steps_of(made)
+        found = {"distilled": steps}
         # Where the student once started is told by its weights; whether another was trained alone does not matter.
         went_on = dataclasses.replace(d, weights="none", train_alone=False)
         preserve = "nothing"
@@ -133,12 +136,12 @@ class Builder(StageRunner):
             made = self.trained("prune", prune, images, logits, made, **options)
             steps = [*steps, step]
             if r.prune.method == "channel":
-                forms["pruned"], steps = steps, [*steps, "finetuned"]
+                found["pruned"], steps = steps, [*steps, "finetuned"]
         if "qat" not in skipped:
             inputs, config = (images, logits, made), r.quantize.training
             made = self.trained("qat", qat, *inputs, config=config, preserve=preserve, distillation=went_on)
             steps = [*steps, "qat"]
-        return made, {**forms, "student": steps}
+        return made, {**found, "student": steps}
 
     def sensitivity(
         self, images: Artifact, logits: Artifact | None, student: Artifact, distillation: Distill
@@ -204,11 +207,14 @@ class Builder(StageRunner):
             return self.cached(run_name(name), given, images, config=config, ingredients=key)
         return self.trained(run_name(name), teacher, images, config=config, ingredients=key, seed=config.seed)
 
-    def benchmark(self, images: Artifact) -> Artifact:
-        """Time every model on real images of the test split."""
+    def benchmark(self, images: Artifact) -> Artifact | None:
+        """Time every model on real images of the test split; None where the target is not this machine."""
         from edgekd.stages.benchmark import benchmark
 
-        paths = {entry["id"]: model.path / entry["file"] for model in self.models for entry in model.facts["models"]}
+        if (reason := target.why_not_timed(target.load(self.recipe.benchmark.target))) is not None:
+            self._warn([reason])
+            return None
+        paths = self.paths
         pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
         with tempfile.TemporaryDirectory() as folder:
             return benchmark(
@@ -220,6 +226,16 @@ class Builder(StageRunner):
                 seed=self.recipe.seed,
                 progress=self.progress,
             )
+
+    def fit(self, images: Artifact) -> Artifact:
+        """Hold what is meant for the target against its profile."""
+        from edgekd.stages.fit import fit, meant_for
+
+        profile = target.load(self.recipe.benchmark.target)
+        id = meant_for(profile, str(shipped_of(self.models)["id"]))
+        pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
+        with tempfile.TemporaryDirectory() as folder:
+            return fit(id, self.paths[id], pictures, profile, Path(folder))
 
     def bundle(self, images: Artifact, small: Artifact, verified: Artifact) -> None:
         """Lay out the drop-in asset."""
@@ -240,7 +256,7 @@ class Builder(StageRunner):
             seed=self.recipe.seed,
         )
 
-    def report(self, images: Artifact, verified: Artifact, measured: Artifact) -> None:
+    def report(self, images: Artifact, verified: Artifact, measured: Artifact | None, fitted: Artifact | None) -> None:
         """Write the report, and the scores that it rests on."""
         from edgekd import evidence
         from edgekd.stages.report import report
@@ -260,6 +276,7 @@ class Builder(StageRunner):
             budget=self.budget,
             evidence=evidence.of_run(images, verified, shipped, self.recipe.report),
             trainings={name: made for name, made in self.artifacts.items() if "history" in made.facts},
+            fitted=fitted,
             stages=[asdict(record) for record in self.records],
             out_dir=self.folder.staging,
         )
@@ -274,35 +291,6 @@ class Builder(StageRunner):
                 shutil.copyfile(model.path / entry["file"], target / f"{entry['id']}.tflite")
 
 
-def _steps_of(distilled: Artifact) -> list[str]:
-    """What was done to the student that distillation left."""
-    finetuning = distilled.facts["finetuning"]
-    return ["distilled", "finetuned"] if finetuning and finetuning["kept"] else ["distilled"]
-
-
 def run_name(network: str) -> str:
     """The stage that trains one network of the teacher."""
     return f"teacher.{network}" if network else "teacher"
-
-
-def on_the_way(recipe_: Recipe) -> dict[str, tuple[str, ...]]:
-    """Forms of the student before the one that is shipped, in their order, and the files of each."""
-    if recipe_.prune.method == "none":
-        return {"distilled": ("fp32",)} if recipe_.quantize.method == "qat" else {}
-    cut = {"pruned": ("fp32",)} if recipe_.prune.method == "channel" else {}
-    return {"distilled": ("fp32", "int8"), **cut}
-
-
-def _alone(config: Distill) -> Distill:
-    """The student without the teacher, for as many epochs: what distillation has to be better than."""
-    return dataclasses.replace(
-        config,
-        mode="stored",
-        loss={},
-        temperature=1.0,
-        temperature_end=None,
-        hard_loss_weight=1.0,
-        hard_loss_weight_end=None,
-        num_views=1,
-        train_alone=False,
-    )

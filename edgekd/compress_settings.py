@@ -77,7 +77,7 @@ def _check(loaded: Recipe) -> None:
     file = loaded.teacher.file
     given = dataclasses.replace(file, range=file.range or (0.0, 1.0))  # the network may say it itself
     check_file(dataclasses.replace(loaded.teacher, file=given), "teacher")
-    target.load(loaded.benchmark.target)
+    target.timed(loaded.benchmark.target)
     if loaded.prune.criterion not in CRITERIA:
         raise RecipeError(
             f'prune.criterion = "{loaded.prune.criterion}" needs labelled images and a loss; allowed here: '

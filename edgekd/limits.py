@@ -33,8 +33,9 @@ def accuracy_drop_pp(before: Figures, after: Figures, task: Task) -> float:
 
 
 def of_report(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Every limit of a report: its gates, and those of its budget where it has one."""
-    return [*report["gates"], *(report.get("budget") or {"limits": []})["limits"]]
+    """Every limit of a report: its gates, those of its budget and those of its target, where it has them."""
+    others = (report.get(name) or {"limits": []} for name in ("budget", "target"))
+    return [*report["gates"], *(row for other in others for row in other["limits"])]
 
 
 def of_budget(

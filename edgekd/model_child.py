@@ -122,12 +122,29 @@ def predict(request: dict[str, Any]) -> dict[str, Any]:
     return {"num_jobs": len(request["jobs"])}
 
 
+def outputs(request: dict[str, Any]) -> dict[str, Any]:
+    """Write what models give, as it is: integers stay integers.
+
+    ``jobs`` are ``{"model", "images", "kernel", "out"}`` each: a path, an .npy of uint8 images, the kernel, and where
+    to write.
+    """
+    import numpy as np
+
+    from edgekd._litert import open_interpreter, run
+
+    for job in request["jobs"]:
+        images = np.load(job["images"], allow_pickle=False)
+        np.save(job["out"], run(open_interpreter(job["model"], job["kernel"]), images), allow_pickle=False)
+    return {"num_jobs": len(request["jobs"])}
+
+
 Task = Callable[[dict[str, Any]], dict[str, Any]]
 
 TASKS: Mapping[str, Task] = {
     "probe": probe,
     "self_test": self_test,
     "predict": predict,
+    "outputs": outputs,
 }
 
 

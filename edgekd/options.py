@@ -128,17 +128,25 @@ def _check_allowed(key: str, value: Any, rules: Mapping[str, Any]) -> None:
     choices = rules.get("choices")
     if choices is not None and value not in choices:
         raise RecipeError(f'{key} = "{value}": allowed: {", ".join(choices)}{_near(value, choices)}')
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        bounds: list[tuple[str, float | None, Callable[[float, float], bool]]] = [
-            ("at least", rules.get("minimum"), operator.ge),
-            ("above", rules.get("above"), operator.gt),
-            ("at most", rules.get("maximum"), operator.le),
-            ("below", rules.get("below"), operator.lt),
-        ]
-        # A comparison with NaN is False, so NaN breaks whatever bound there is.
-        if any(bound is not None and not holds(value, bound) for _, bound, holds in bounds):
-            allowed = " and ".join(f"{word} {bound:g}" for word, bound, _ in bounds if bound is not None)
-            raise RecipeError(f"{key} = {value!r}: allowed: {allowed}")
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    # A comparison with NaN is False, so NaN breaks whatever bound there is.
+    if number and any(not holds(value, bound) for _, bound, holds in _bounds(rules)):
+        raise RecipeError(f"{key} = {value!r}: allowed: {allowed(rules)}")
+
+
+def allowed(rules: Mapping[str, Any]) -> str:
+    """The bounds of a number in words, ``"at least 0 and below 1"``; empty without any."""
+    return " and ".join(f"{word} {bound:.10g}" for word, bound, _ in _bounds(rules))
+
+
+def _bounds(rules: Mapping[str, Any]) -> list[tuple[str, float, Callable[[float, float], bool]]]:
+    words: tuple[tuple[str, str, Callable[[float, float], bool]], ...] = (
+        ("minimum", "at least", operator.ge),
+        ("above", "above", operator.gt),
+        ("maximum", "at most", operator.le),
+        ("below", "below", operator.lt),
+    )
+    return [(word, rules[name], holds) for name, word, holds in words if rules.get(name) is not None]
 
 
 def _near(value: str, choices: tuple[str, ...]) -> str:

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from edgekd import data, ensemble, limits, recipe
-from edgekd.artifact import Artifact, read_json
-from edgekd.builder import Builder, on_the_way, run_name
+from edgekd.artifact import Artifact
+from edgekd.builder import Builder, run_name
 from edgekd.cache import Cache, StageRecord, versions
 from edgekd.errors import OutputError
+from edgekd.forms import on_the_way
 from edgekd.logits_store import Part
 from edgekd.models import check_size
 from edgekd.preflight import STAGES, check_names, check_stage, check_task, skipped_stages
 from edgekd.progress import Progress
 from edgekd.recipe import Recipe
 from edgekd.run_folder import FIRST_EVENT, RunFolder
+from edgekd.run_report import Report
 from edgekd.stage_runner import Stop
 from edgekd.tasks import TASKS
 
@@ -30,12 +32,12 @@ class Run:
 
     Attributes:
         path: the run folder.
-        report: ``report.json``, or None where the build stopped before (``until``).
+        report: what ``report.json`` holds, or None where the build stopped before (``until``).
         stages: what became of each stage.
     """
 
     path: Path
-    report: Mapping[str, Any] | None
+    report: Report | None
     stages: tuple[StageRecord, ...]
 
     @property
@@ -84,8 +86,7 @@ def build(
         builder.stage_models()
         (folder.staging / "recipe.toml").write_text(recipe.to_toml(resolved), encoding="utf-8")
         folder.publish()
-    report_file = out / "report.json"
-    report = read_json(report_file) if "report" in {record.name for record in builder.records} else None
+    report = Report.read(out) if "report" in {record.name for record in builder.records} else None
     return Run(out, report, tuple(builder.records))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekd import _keras, ensemble, fake_quant, losses, onnx_export, target, tflite
+from edgekd import _keras, ensemble, fake_quant, losses, micro, onnx_export, target, tflite
 from edgekd.errors import RecipeError, UserError, did_you_mean
 from edgekd.models import STUDENTS, build_student, check_start, check_teacher, check_use
 from edgekd.recipe import Recipe
@@ -20,6 +20,7 @@ STAGES = (
     "quantize",
     "verify",
     "benchmark",
+    "fit",
     "bundle",
     "report",
 )
@@ -32,6 +33,7 @@ OPTIONAL_STAGES = {
     "sensitivity": "prune.method=weight --set prune.allocation=sensitivity",
     "prune": "prune.method=weight",
     "qat": "quantize.method=qat",
+    "fit": "benchmark.target=microcontroller",
 }
 
 
@@ -54,10 +56,23 @@ def check_names(recipe_: Recipe) -> None:
             check_use(table, key, recipe_.distill, losses.feature_losses(recipe_.distill))
     STUDENTS[recipe_.distill.student]
     losses.check(recipe_.distill)
-    target.load(recipe_.benchmark.target)
+    check_target(recipe_)
     check_start(recipe_.distill.student, recipe_.distill.width_multiplier, recipe_.distill.weights)
     if recipe_.bundle.onnx:
         onnx_export.require()
+
+
+def check_target(recipe_: Recipe) -> None:
+    """Raise where the target is not known, or where the recipe asks it for what it does not give."""
+    profile = target.load(recipe_.benchmark.target)
+    if recipe_.budget.max_p50_ms is not None and (reason := target.why_not_timed(profile)) is not None:
+        raise RecipeError(f"budget.max_p50_ms = {recipe_.budget.max_p50_ms:g}: {reason}")
+    if profile.runtime == target.TFLITE_MICRO:
+        if "int8_io" not in recipe_.quantize.variants:
+            raise RecipeError(
+                f'benchmark.target = "{recipe_.benchmark.target}" runs the variant int8_io; add it to quantize.variants'
+            )
+        micro.require()
 
 
 def check_task(recipe_: Recipe, task: Task) -> None:
@@ -83,6 +98,7 @@ def skipped_stages(recipe_: Recipe) -> set[str]:
         "sensitivity": bool(recipe_.prune.analysis),
         "prune": pruned,
         "qat": aware,
+        "fit": target.load(recipe_.benchmark.target).asks,
     }
     return {name for name in OPTIONAL_STAGES if not there[name]}
 

@@ -136,7 +136,7 @@ class StageRunner:
         self._finish(record)
         return artifact
 
-    def fresh(self, name: str, function: Callable[..., Artifact | None], *inputs: Artifact) -> Any:
+    def fresh(self, name: str, function: Callable[..., Artifact | None], *inputs: Artifact | None) -> Any:
         """Run a stage that is never taken from the cache, because it reads the clock or is made in no time."""
         if self.dry:
             raise Stop

@@ -19,6 +19,7 @@ import edgekd
 from edgekd._litert import open_interpreter
 from edgekd.artifact import sha256_file
 from edgekd.pipeline import Run
+from edgekd.run_report import Report
 
 TINY = {
     "data.image_size": 32,
@@ -75,7 +76,7 @@ def run(npz: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) ->
     out = tmp_path_factory.mktemp("runs") / "tiny"
     # In a process of its own, so that the thread count of this one stays free.
     _build(npz, cache_dir, out)
-    return Run(out, json.loads((out / "report.json").read_text()), ())
+    return Run(out, Report.read(out), ())
 
 
 def _command(npz: Path, cache_dir: Path, out: Path, **changes: object) -> list[str]:
@@ -110,6 +111,35 @@ def test_run_folder_holds_what_the_contract_names(run: Run) -> None:
         "student_int8",
         "student_int8_io",
     }
+
+
+def test_a_build_for_a_microcontroller(npz: Path, cache_dir: Path, run: Run, tmp_path: Path) -> None:
+    """The same chain for another target: nothing is timed, and the form that is meant for it has run there."""
+    pytest.importorskip("tflite_micro", reason="tflite-micro is not installed (extra micro)")
+    own = tmp_path / "tiny.toml"
+    text = (Path(edgekd.__file__).parent / "targets" / "microcontroller.toml").read_text()
+    own.write_text(text.replace("max_arena_bytes = 196_608", "max_arena_bytes = 10_000"))
+    out = tmp_path / "run"
+    done = _build(npz, cache_dir, out, expect=1, **{"benchmark.target": str(own)})
+    report = json.loads((out / "report.json").read_text())
+    found = report["target"]
+    assert (found["name"], found["figures"], found["model"]) == ("tiny", "checked", "student_int8_io")
+    assert (found["micro"]["num_images"], found["micro"]["num_different"]) == (40, 0)
+    rows = {row["id"]: row for row in found["limits"]}
+    assert {id for id, row in rows.items() if not row["held"]} == {"max_arena_bytes"}
+    assert rows["max_arena_bytes"]["measured"] == found["micro"]["arena_bytes"] > 16 * 16 * 48
+    (reason,) = found["reasons"]
+    assert "10,000 bytes (9.8 KiB) are there (max_arena_bytes)" in reason
+    assert f"target tiny: {reason}" in report["warnings"]
+    assert "target max_arena_bytes: FELL SHORT" in done.stdout
+    assert {stage["name"]: stage["cached"] for stage in report["stages"]}["quantize"]
+    assert all(model["latency"] == [] for model in report["models"])
+    (untimed,) = (text for text in report["not_measured"] if text.startswith('latency on target "tiny"'))
+    assert "time it on the board" in untimed
+    for name in ("report.md", "report.html"):
+        written = (out / name).read_text()
+        assert "10,000 bytes (9.8 KiB)" in written
+        assert "time it on the board" in written
 
 
 def test_the_waterfall_is_of_models_of_this_run(run: Run) -> None:

@@ -417,8 +417,9 @@ def report_by_hand(*, held: bool = True) -> Mapping[str, Any]:
 
 def finished(path: Path, *, held: bool) -> Any:
     from edgekd.pipeline import Run
+    from edgekd.run_report import Report
 
-    return Run(path, report_by_hand(held=held), ())
+    return Run(path, Report(report_by_hand(held=held)), ())
 
 
 @pytest.mark.parametrize(("held", "code"), [(True, 0), (False, 1)])

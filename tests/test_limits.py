@@ -51,3 +51,4 @@ def test_a_report_has_those_of_its_gates_and_its_budget() -> None:
     assert limits.of_report({"gates": [gate]}) == [gate]
     assert limits.of_report({"gates": [gate], "budget": None}) == [gate]
     assert limits.of_report({"gates": [gate], "budget": {"limits": [limit]}}) == [gate, limit]
+    assert limits.of_report({"gates": [gate], "budget": None, "target": {"limits": [limit]}}) == [gate, limit]

@@ -383,7 +383,8 @@ def test_a_report_without_a_benchmark_still_stands(document: Document) -> None:
         row["latency"], row["peak_rss_bytes"] = [], None
     check(document)
     assert "None" not in markdown(document)
-    assert "– ms p50" in html(document).text
+    assert "p50, host time" not in html(document).text
+    assert "Latency was not measured, target host." in html(document).text
     assert [row[9] for row in html(document).table("model", 10)[1:5]] == ["–"] * 4
 
 
@@ -726,3 +727,25 @@ def test_a_budget_is_held_against_the_figures_of_the_report(arguments: dict[str,
         {"id": 'min_recall."normal"', "limit": 0.75, "measured": 0.75, "held": True},
     ]
     assert found["budget"]["limits_when_tried"] == when_tried
+
+
+def test_a_target_that_is_another_machine_is_not_timed_and_says_so(arguments: dict[str, Any], tmp_path: Path) -> None:
+    table = {**to_table(arguments["recipe"]), "benchmark": {"target": "raspberry-pi"}}
+    row = {"id": "max_memory_bytes", "limit": 100, "measured": 200, "held": False}
+    fitted = {
+        **{"name": "raspberry-pi", "figures": "checked", "model": "student_int8", "limits": [row], "micro": None},
+        **{"reasons": ["too <large>"], "forecasts": [], "warnings": ["target raspberry-pi: too <large>"]},
+    }
+    arguments |= {"recipe": recipe.from_table(table), "benchmark": None, "fitted": artifact(tmp_path, **fitted)}
+    written = report(**arguments, out_dir=tmp_path)
+    assert written["target"] == {name: value for name, value in fitted.items() if name != "warnings"}
+    assert written["warnings"][-1] == "target raspberry-pi: too <large>"
+    assert "edgekd benchmark MODEL.tflite --device ssh:user@host" in written["not_measured"][-1]
+    told = (tmp_path / "report.md").read_text(encoding="utf-8")
+    passed = {**written, "gates": []}
+    assert render(passed, "report.md.j2").startswith("# pneumoniamnist: the target's limits are not kept\n")
+    assert "- target max_memory_bytes: FELL SHORT (200 against 100)" in told
+    assert "Latency was not measured, target raspberry-pi.\n\n| model |" in told
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "does not fit: too &lt;large&gt;" in page
+    assert "host time" not in page.partition("Gates, decided on val</h2>")[0]

@@ -19,6 +19,7 @@ optuna = pytest.importorskip("optuna", reason="the extra search is not installed
 from edgekd import recipe  # noqa: E402
 from edgekd.cli import main  # noqa: E402
 from edgekd.errors import RecipeError, SearchError, UserError  # noqa: E402
+from edgekd.options import to_table  # noqa: E402
 from edgekd.search import result, space, study, workers  # noqa: E402
 
 WIDTH = {"distill.width_multiplier": {"low": 0.25, "high": 1.0, "step": 0.25}}
@@ -72,6 +73,12 @@ def test_what_contradicts_itself_is_refused(search: dict[str, Any], words: str) 
 def test_an_empty_space_says_what_to_write() -> None:
     with pytest.raises(RecipeError, match=r"search\.space is empty"):
         space.check(made(space={}))
+
+
+def test_every_trial_is_timed_so_that_the_target_must_be() -> None:
+    table = {**to_table(made()), "benchmark": {"target": "raspberry-pi"}}
+    with pytest.raises(RecipeError, match='latency on target "raspberry-pi"'):
+        space.check(recipe.from_table(table))
 
 
 def test_the_grid_has_every_value_once() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import make_images
 
-from edgekd import _keras, ablate, builder, pipeline, recipe, tflite
+from edgekd import _keras, ablate, forms, pipeline, recipe, tflite
 from edgekd._keras import tf_keras
 from edgekd._litert import open_interpreter
 from edgekd.cache import Cache
@@ -265,5 +265,5 @@ def test_weights_count_by_their_content(tmp_path: Path, files: dict[str, Path]) 
 def test_the_student_alone_starts_from_the_same_weights(tmp_path: Path, files: dict[str, Path]) -> None:
     path = str(files["mobilenet_v1"])
     made = recipe_of(tmp_path, path)
-    assert builder._alone(made.distill).weights == path
+    assert forms.alone(made.distill).weights == path
     assert ablate.variant(made, ablate.BASELINE, 1).distill.weights == path

@@ -16,6 +16,7 @@ from edgekd.cli.layer_errors import layer_errors
 from edgekd.cli.report import report
 from edgekd.cli.search import search
 from edgekd.cli.sensitivity import sensitivity
+from edgekd.cli.target import target
 from edgekd.cli.teacher_logits import teacher_logits
 from edgekd.cli.verify import verify
 from edgekd.errors import EdgekdError
@@ -79,5 +80,6 @@ for _command in (
     report,
     inspect,
     verify,
+    target,
 ):
     main.add_command(_command)

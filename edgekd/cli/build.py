@@ -128,6 +128,8 @@ def _print_run(run: Run) -> None:
         click.echo(f"not measured: {text}")
     for gate in run.report["gates"]:
         _print_limit("gate", gate)
+    for row in (run.report["target"] or {"limits": []})["limits"]:
+        _print_limit("target", row)
     if budget := run.report["budget"]:
         _print_budget(budget, run.report["candidates"])
     click.echo(f"report: {run.path / 'report.html'}")

@@ -74,7 +74,7 @@ class Wishes:
             if value is not None:
                 raise UserError(f"{name} is for a device; add --device ssh:HOST or --device adb")
         if self.profile:
-            require(target.load(self.target).kernel)
+            require(target.timed(self.target).kernel)
         if self.onnx_runtime:
             _each(models, onnx_runtime.require)
         if self.litert_benchmark:
@@ -87,7 +87,7 @@ class Wishes:
 
         session, facts = self._session(), {}
         if self.profile:
-            profile = target.load(self.target)
+            profile = target.timed(self.target)
             kernel, threads = profile.kernel, profile.num_threads
             facts["operators"] = {
                 name: op_profile.profile(

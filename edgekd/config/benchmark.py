@@ -11,7 +11,9 @@ from edgekd.options import option
 class Benchmark:
     """How latency is measured."""
 
-    target: str = option("host", "device profile: threads, kernels and pinning")
+    target: str = option(
+        "host", "device profile by name, or the path of a TOML file of your own: threads, kernels, limits"
+    )
     num_processes: int = option(
         10, "fresh processes per model; comparisons need 6, percentiles beyond the median 10", minimum=1, maximum=1000
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -36,16 +36,26 @@ def forecasts(view: View, metadata: Metadata | None) -> list[dict[str, Any]]:
     """What each client will make of the model.
 
     Returns:
-        ``client``, ``table`` (whose) and ``objections`` (``text``, ``remedy``) each; of an NPU ``operators_taken`` of
-        ``num_operators``, and ``macs_share``, the part of the multiply-accumulates that it takes.
+        ``client``, ``table`` (whose) and ``objections`` (``text``, ``remedy``) each; of a GPU or an NPU
+        ``operators_taken`` of ``num_operators``, and ``macs_share``, the part of the multiply-accumulates that it
+        takes.
     """
     mediapipe = [Objection(*pair) for pair in mediapipe_objections(view, metadata)]
     return [
         _row("MediaPipe ImageClassifier", tables.MEDIAPIPE_SOURCE, mediapipe),
-        _npu("Ethos-U55", tables.ETHOS_U55_SOURCE, view, ethos_u55, in_one_piece=False),
-        _npu("Edge TPU", tables.EDGE_TPU_SOURCE, view, edge_tpu, in_one_piece=True),
-        _row("TFLite Micro", tables.TFLITE_MICRO_SOURCE, list(_grouped(view, tflite_micro))),
+        *(of_delegate(name, view) for name in DELEGATES),
+        _row("TFLite Micro", tables.TFLITE_MICRO_SOURCE, list(grouped(view, tflite_micro))),
     ]
+
+
+def gpu(view: View, operator: Operator) -> Objection | None:
+    """Why an operator stays on the CPU beside LiteRT's GPU delegate; None where the table lets it onto the GPU."""
+    if operator.name not in tables.GPU:
+        return Objection("not in the table", f"{_OTHER_LAYERS}, or leave it to the CPU")
+    # It computes in 16 or 32 bits of float; models in 8 bits are run so too, where the app does not switch it off.
+    if wrong := sorted(_types(view, operator) - {"float16", "float32", "bool", *EIGHT_BITS}):
+        return Objection(f"{', '.join(wrong)}; floats and 8 bits are taken", "convert to float32 or INT8")
+    return _of_shapes(view, operator, most=4, any_batch=True)
 
 
 def ethos_u55(view: View, operator: Operator) -> Objection | None:
@@ -113,7 +123,7 @@ def _of_shapes(view: View, operator: Operator, *, most: int, any_batch: bool) ->
     return None
 
 
-def _grouped(view: View, judge: Judge) -> Iterator[Objection]:
+def grouped(view: View, judge: Judge) -> Iterator[Objection]:
     """Each objection once, with the operators that it concerns."""
     concerned: dict[Objection, Counter[str]] = defaultdict(Counter)
     for operator in view.operators:
@@ -125,7 +135,7 @@ def _grouped(view: View, judge: Judge) -> Iterator[Objection]:
 
 
 def _npu(client: str, table: str, view: View, judge: Judge, *, in_one_piece: bool) -> dict[str, Any]:
-    """Which part of the work an NPU takes.
+    """Which part of the work a GPU or an NPU takes.
 
     A compiler that works in one piece leaves everything from the first operator that it does not take to the CPU, but
     for a QUANTIZE of the model's input.
@@ -137,7 +147,7 @@ def _npu(client: str, table: str, view: View, judge: Judge, *, in_one_piece: boo
     total = cost.macs(view)
     macs = sum(cost.operator_macs(view, step) for step, good in zip(view.operators, taken, strict=True) if good)
     return {
-        **_row(client, table, list(_grouped(view, judge))),
+        **_row(client, table, list(grouped(view, judge))),
         "operators_taken": sum(taken),
         "num_operators": len(taken),
         "macs_share": macs / total if total else None,
@@ -151,3 +161,18 @@ def _at_input(view: View, place: int) -> bool:
 
 def _row(client: str, table: str, objections: list[Objection]) -> dict[str, Any]:
     return {"client": client, "table": table, "objections": [asdict(objection) for objection in objections]}
+
+
+# By the name that a target's profile gives it: what people call it, whose table, how it judges, and whether its
+# compiler takes one piece alone.
+DELEGATES: Mapping[str, tuple[str, str, Judge, bool]] = {
+    "gpu": ("GPU delegate", tables.GPU_SOURCE, gpu, False),
+    "ethos_u55": ("Ethos-U55", tables.ETHOS_U55_SOURCE, ethos_u55, False),
+    "edge_tpu": ("Edge TPU", tables.EDGE_TPU_SOURCE, edge_tpu, True),
+}
+
+
+def of_delegate(name: str, view: View) -> dict[str, Any]:
+    """What one of ``DELEGATES`` is expected to take: a row of :func:`forecasts`."""
+    client, table, judge, in_one_piece = DELEGATES[name]
+    return _npu(client, table, view, judge, in_one_piece=in_one_piece)

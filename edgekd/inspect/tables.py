@@ -31,6 +31,14 @@ EDGE_TPU = _names(
     """
 )
 
+GPU_SOURCE = 'LiteRT, "GPU delegates for LiteRT", GPU ML operations support (2025)'
+GPU = _names(
+    """
+    ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D EXP FULLY_CONNECTED LOGICAL_AND LOGISTIC LSTM MAXIMUM
+    MAX_POOL_2D MINIMUM MUL PAD PRELU RELU RELU6 RESHAPE RESIZE_BILINEAR SOFTMAX STRIDED_SLICE SUB TRANSPOSE_CONV
+    """
+)
+
 TFLITE_MICRO_SOURCE = "tflite-micro, python_ops_resolver.cc, the operators of its Python package"
 TFLITE_MICRO = _names(
     """

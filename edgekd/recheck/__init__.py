@@ -14,33 +14,44 @@ from edgekd.manifest import MANIFEST_FILE, MODEL_FILE
 from edgekd.recheck import figures
 from edgekd.recheck.bundle import bundle_checks, manifest_of
 from edgekd.recheck.check import Check
+from edgekd.recheck.on_target import OnTarget, on_target
 from edgekd.recheck.report import REPORT_FILE, bundle_agrees, intact_models, report_checks, report_of
 from edgekd.run_folder import is_run
 from edgekd.runtime import file_faults
 
-__all__ = ["Check", "recheck"]
+__all__ = ["Check", "OnTarget", "recheck"]
 
 
-def recheck(path: Path, data: str | None = None) -> list[Check]:
+def recheck(path: Path, data: str | None = None, target: OnTarget | None = None) -> list[Check]:
     """Check all that a bundle or a run says.
 
     Args:
         path: a run folder of ``edgekd build``, or a bundle folder.
         data: name or path of the data, for the figures; None: that of the recipe, where it is at hand. Nothing is
             downloaded without being named.
+        target: a target on which the models are run too, and whose limits are held against them.
 
     Returns:
         Every promise with whether it holds; none is left out because another is broken.
 
     Raises:
         UserError: neither a run nor a bundle, a run that stopped before its report, or data that cannot be read.
+        MissingRequirementError: what the target needs is not installed.
     """
+    if target is not None:
+        target.require()
+    checks: Iterator[Check]
     if (path / MANIFEST_FILE).exists():
-        return list(_guarded("bundle", _bundle(path, data)))
-    if path.exists() and is_run(path) and (path / REPORT_FILE).exists():
-        return list(_run(path, data))
-    android.find_bundle(path)  # raises for what is no run
-    raise UserError(f'run "{path}" has no {REPORT_FILE}: it stopped before; run the same edgekd build again')
+        checks, bundle, run = _guarded("bundle", _bundle(path, data)), path, None
+    elif path.exists() and is_run(path) and (path / REPORT_FILE).exists():
+        checks, bundle, run = _run(path, data), path / "bundle", path
+    else:
+        android.find_bundle(path)  # raises for what is no run
+        raise UserError(f'run "{path}" has no {REPORT_FILE}: it stopped before; run the same edgekd build again')
+    found = list(checks)
+    if target is not None:
+        found += _guarded("target", on_target(bundle, run, _data_at_hand(path, data), target))
+    return found
 
 
 def _guarded(about: str, checks: Iterator[Check]) -> Iterator[Check]:
@@ -68,6 +79,18 @@ def _bundle(folder: Path, data: str | None) -> Iterator[Check]:
         stated = figures.Stated(folder / MODEL_FILE, {**val, "test": manifest["figures"]}, shipped=True)
         told = figures.Told(manifest["data"]["sha256"], list(manifest["labels"]), {"bundle": stated}, Verify(), None)
         yield from figures.figure_checks(told, _data_of_bundle(manifest, data))
+
+
+def _data_at_hand(path: Path, data: str | None) -> Data | None:
+    """The data of a run or a bundle, where it can be had without a download and its document can be read."""
+    if (path / MANIFEST_FILE).exists():
+        manifest, _ = manifest_of(path)
+        return None if data is None or manifest is None else _data_of_bundle(manifest, data)
+    try:
+        config = api.load_recipe(str(path / "recipe.toml"), data=data).data
+    except RecipeError:
+        return None
+    return config if data is not None or figures.available(config) is None else None
 
 
 def _data_of_bundle(manifest: Mapping[str, Any], data: str) -> Data:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from edgekd import preflight, recipe
+from edgekd import preflight, recipe, target
 from edgekd.config.search import Dimension
 from edgekd.errors import RecipeError, UserError, did_you_mean
 from edgekd.options import field_types, to_table
@@ -21,7 +21,11 @@ FIXED_TABLES = ("search", "data", "name", "verify", "gates", "budget", "benchmar
 
 
 def check(recipe_: Recipe) -> None:
-    """Raise RecipeError unless every dimension names a key and each of its ends is allowed there by itself."""
+    """Raise RecipeError unless every dimension names a key and each of its ends is allowed there by itself.
+
+    So too where the target has no latency on this machine, which every trial is measured by.
+    """
+    target.timed(recipe_.benchmark.target)
     if not recipe_.search.space:
         raise RecipeError(
             'search.space is empty: name what may vary, for example [search.space."distill.width_multiplier"] with '

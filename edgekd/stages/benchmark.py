@@ -66,9 +66,10 @@ def benchmark(
         UserError: kernels or threads that this host cannot run.
         ModelError: a file that is no model, or a model that crashed its process.
         DataError: a picture that cannot be read.
+        RecipeError: a target that has no latency on this machine.
         BenchmarkError: a process that ran too long.
     """
-    profile, cpus = target.load(config.target), os.cpu_count() or 1
+    profile, cpus = target.timed(config.target), os.cpu_count() or 1
     (own, *further), warnings = ways(profile, kernels, threads, cpus)
     cases = [Case(name, way) for name in models for way in (own, *further)]
     busy = psutil.cpu_percent(interval=1.0) / 100

@@ -7,14 +7,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edgekd import attribution, budget_report, host, pruning_report
+from edgekd import attribution, budget_report, host, pruning_report, target
 from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.options import to_table
 from edgekd.page import render
 from edgekd.recipe import Recipe
+from edgekd.run_report import SCHEMA_VERSION
 from edgekd.tasks import TASKS
 
-SCHEMA_VERSION = 1
 DATASET_FIELDS = (
     *("name", "licence", "source", "attribution", "task", "class_names", "image_size", "resize"),
     *("num_train", "num_calibration", "num_val", "num_test", "calibration_indices", "sha256", "warnings"),
@@ -38,6 +38,7 @@ def report(
     budget: Mapping[str, Any] | None = None,
     evidence: Mapping[str, Any] | None = None,
     trainings: Mapping[str, Artifact] | None = None,
+    fitted: Artifact | None = None,
 ) -> dict[str, Any]:
     """Assemble the document, hold it against its schema, and write ``report.json``, ``report.md``, ``report.html``.
 
@@ -55,11 +56,12 @@ def report(
         budget: what was tried to keep the recipe's budget: ``shipped`` and the other ``candidates``.
         evidence: of :mod:`edgekd.evidence`: what the models decided of single images.
         trainings: artifacts of the stages that trained, by name; their facts hold a ``history``.
+        fitted: of the fit stage, if there was one.
 
     Returns:
         The document.
     """
-    made = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity, aware, budget)
+    made = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity, aware, budget, fitted)
     curves = {name: list(training.facts["history"]) for name, training in (trainings or {}).items()}
     document = {**made, **(evidence or {}), "learning_curves": curves}
     write(document, out_dir)
@@ -85,6 +87,7 @@ def assemble(
     sensitivity: Artifact | None = None,
     aware: Artifact | None = None,
     budget: Mapping[str, Any] | None = None,
+    fitted: Artifact | None = None,
 ) -> dict[str, Any]:
     """Bring together what the stages found, in the names of the schema."""
     timed = benchmark.facts["models"] if benchmark else {}
@@ -122,7 +125,10 @@ def assemble(
         "weight_clustering": _said(pruned, "num_clusters", "distinct_values", "int8"),
         "quantization_aware_training": _said(aware, "val", "better", "preserved", "ranges"),
         "claims": verification.facts["claims"],
-        "not_measured": _not_measured([row["id"] for row in rows], _given_teacher(models)),
+        "not_measured": [
+            *_not_measured([row["id"] for row in rows], _given_teacher(models)),
+            *filter(None, [target.why_not_timed(target.load(resolved.benchmark.target))]),
+        ],
         "gates": verification.facts["gates"],
         "kernels": verification.facts["kernels"],
         "agreement": verification.facts["agreement"],
@@ -138,12 +144,13 @@ def assemble(
             *((budget or {}).get("candidates", [])),
         ],
         "budget": budget and budget_report.shipped(resolved.budget, rows, budget["shipped"], task),
+        "target": fitted and {name: value for name, value in fitted.facts.items() if name != "warnings"},
         "stages": [dict(stage) for stage in stages],
         "warnings": [
             *data.facts["warnings"],
             *(warning for model in models for warning in model.facts.get("warnings", [])),
             *verification.facts["warnings"],
-            *(benchmark.facts["warnings"] if benchmark else []),
+            *(warning for made in (benchmark, fitted) if made for warning in made.facts["warnings"]),
         ],
     }
 

@@ -95,6 +95,23 @@ def append_head(content: bytes, head: str, name: str) -> bytes:
     return pack(model)
 
 
+def cut_float_tail(content: bytes) -> bytes:
+    """Take off the DEQUANTIZE at the end, and a SOFTMAX or LOGISTIC in floats behind it; integers come out then.
+
+    A model that does not end so comes back as it was, but for what :func:`pack` lays out anew.
+    """
+    model = unpack(content)
+    _output(model)
+    graph, operators = model.subgraphs[0], schema().BuiltinOperator
+    for codes in ((operators.SOFTMAX, operators.LOGISTIC), (operators.DEQUANTIZE,)):
+        last = graph.operators[-1]
+        if _output(model).type == schema().TensorType.FLOAT32 and operator_code(model, last) in codes:
+            graph.operators.pop()
+            graph.outputs = [int(last.inputs[0])]
+    drop_unused(model)
+    return pack(model)
+
+
 def drop_unused(model: Any) -> None:
     """Take out the tensors that no operator touches, and the buffers that nothing refers to; the rest is renumbered."""
     graph = model.subgraphs[0]
