@@ -52,11 +52,16 @@ def build(
     from edgekd.cache import Cache, default_root
 
     resolved = load_recipe(recipe_name, data=data, overrides=overrides, seed=seed)
-    folder = Path(out) if out is not None else Path("edgekd-out") / resolved.name
+    folder = Path(out) if out is not None else default_out(resolved)
     cache = Cache(Path(cache_dir) if cache_dir is not None else default_root())
     if resolved.budget.is_set and until is None:
         return budget.build(resolved, folder, cache=cache, progress=progress)
     return pipeline.build(resolved, folder, cache=cache, progress=progress, until=until)
+
+
+def default_out(resolved: recipe.Recipe) -> Path:
+    """The run folder of a recipe where none is named."""
+    return Path("edgekd-out") / resolved.name
 
 
 def load_recipe(
@@ -77,8 +82,16 @@ def load_recipe(
     return recipe.load(recipe_name, changes)
 
 
-def data_changes(text: str) -> dict[str, str]:
-    """``--data`` takes what exists on disk as a path, and anything else as the name of a data set."""
+def data_changes(text: str, option: str = "--data") -> dict[str, str]:
+    """``--data`` takes what exists on disk as a path, and anything else as the name of a data set.
+
+    Args:
+        text: what was given.
+        option: what messages call it.
+
+    Raises:
+        DataError: neither; a folder beside us with nearly that name is named.
+    """
     from edgekd.data import DATASETS
 
     if Path(text).exists():
@@ -88,8 +101,12 @@ def data_changes(text: str) -> dict[str, str]:
     from edgekd.errors import DataError, did_you_mean
 
     if "/" in text or "\\" in text or "." in text:
-        raise DataError(f'--data "{text}": no such file or folder')
-    raise DataError(f'--data "{text}" is neither a file, a folder nor a known data set{did_you_mean(text, DATASETS)}')
+        raise DataError(f'{option} "{text}": no such file or folder')
+    here = [path.name for path in Path().iterdir() if path.is_dir() and not path.name.startswith(".")]
+    near = did_you_mean(text, [*DATASETS, *here])
+    if "did you mean" not in near:
+        near = did_you_mean(text, DATASETS)
+    raise DataError(f'{option} "{text}" is neither a file, a folder nor a known data set{near}')
 
 
 def parse_overrides(settings: tuple[str, ...]) -> dict[str, Any]:

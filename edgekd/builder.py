@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, attribution, data, ensemble, forms, keys, target
+from edgekd import _keras, attribution, data, ensemble, forms, keys, target, workload
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
 from edgekd.claims import shipped_of
@@ -57,6 +57,11 @@ class Builder(StageRunner):
     def models(self) -> list[Artifact]:
         """What the finished stages wrote as .tflite, the teacher first."""
         return [self.artifacts[name] for name in MODEL_STAGES if name in self.artifacts]
+
+    def origin(self, name: str, made: Artifact) -> dict[str, Any]:
+        """The recipe, and how much work it was, too."""
+        facts = self.artifacts.get("data", made).facts
+        return {**super().origin(name, made), **workload.origin(self.recipe, facts, name)}
 
     def chain(self) -> None:
         """The stages, in the order in which the data passes them."""
@@ -257,12 +262,11 @@ class Builder(StageRunner):
         )
 
     def report(self, images: Artifact, verified: Artifact, measured: Artifact | None, fitted: Artifact | None) -> None:
-        """Write the report, and the scores that it rests on."""
+        """Write the report."""
         from edgekd import evidence
         from edgekd.stages.report import report
 
         assert self.folder is not None
-        shutil.copyfile(verified.path / evidence.SCORES_FILE, self.folder.staging / evidence.SCORES_FILE)
         shipped = shipped_of(self.models)["id"]
         report(
             recipe=self.recipe,

@@ -8,6 +8,7 @@ written to a sibling temporary folder and renamed, so that a kill leaves either 
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.util
@@ -31,6 +32,9 @@ logger = logging.getLogger("edgekd")
 _REMEDY = "free space there, or name another cache folder with --cache-dir. What is finished is kept"
 
 DIGEST_FILE = "digest.json"
+ORIGIN_FILE = "origin.json"
+"""Beside the artifact, and no part of it: which stage and recipe made it, when, in how many seconds, on what."""
+WORK = "work"
 PACKAGES = (
     "ai-edge-litert",
     "numpy",
@@ -60,7 +64,11 @@ class Cache:
         self.root = root
 
     def run(
-        self, name: str, make: Callable[[Path, Path], Artifact], ingredients: Mapping[str, Any]
+        self,
+        name: str,
+        make: Callable[[Path, Path], Artifact],
+        ingredients: Mapping[str, Any],
+        origin: Callable[[Artifact], Mapping[str, Any]] = lambda made: {},
     ) -> tuple[Artifact, StageRecord]:
         """Return the artifact of a stage, from the store or by making it.
 
@@ -68,6 +76,8 @@ class Cache:
             name: of the stage.
             make: called with a new output folder and a work folder for checkpoints that outlives a kill.
             ingredients: all that the result depends on, as JSON.
+            origin: called with what was made; what is to be remembered of how it came about, beside name, time and
+                seconds. Nothing reads it to decide what a result is.
 
         Raises:
             OutputError: the store cannot be written.
@@ -77,14 +87,17 @@ class Cache:
         found = self._read(name, key)
         if found is not None:
             return found, StageRecord(name, key, True, time.monotonic() - started)
-        work = self.root / "work" / key
+        work = self.root / WORK / key
+        resumed = work.is_dir() and any(work.iterdir())
         with writing_to(self.root, _REMEDY):
             work.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f"{key[:8]}-", dir=self.root / "work"))
+            temporary = Path(tempfile.mkdtemp(prefix=f"{key[:8]}-", dir=self.root / WORK))
         try:
             with writing_to(self.root, _REMEDY):
-                make(temporary, work)
-                artifact = self._publish(key, temporary)
+                made = make(temporary, work)
+                seconds = time.monotonic() - started
+                facts = {"stage": name, "time": round(time.time()), "seconds": seconds, "resumed": resumed}
+                artifact = self._publish(key, temporary, {**facts, **origin(made)})
         except OutputError:
             # Another process that made the same was first, and took the work folder away with it.
             found = self._read(name, key)
@@ -111,6 +124,8 @@ class Cache:
         try:
             artifact = Artifact.open(folder / "artifact")
             if artifact.digest == read_json(folder / DIGEST_FILE)["digest"]:
+                with contextlib.suppress(OSError):  # a cache that may only be read
+                    os.utime(folder)  # when it was last of use
                 return artifact
             problem = "its files are not those that were written"
         except (OSError, ValueError, KeyError) as error:
@@ -119,13 +134,14 @@ class Cache:
         shutil.rmtree(folder, ignore_errors=True)
         return None
 
-    def _publish(self, key: str, temporary: Path) -> Artifact:
+    def _publish(self, key: str, temporary: Path, origin: Mapping[str, Any]) -> Artifact:
         """Move a finished folder into place; where another process was first, its entry is kept."""
         entry = temporary.with_name(temporary.name + "-entry")
         entry.mkdir()
         try:
             temporary.replace(entry / "artifact")
             write_json(entry / DIGEST_FILE, {"digest": digest_folder(entry / "artifact")})
+            write_json(entry / ORIGIN_FILE, dict(origin))
             for path in entry.rglob("*"):
                 if path.is_file():
                     _fsync(path)

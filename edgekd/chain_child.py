@@ -6,7 +6,7 @@ It talks as :mod:`edgekd.child` says.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,9 @@ class _Counted(Task):
 
     def skip(self, count: int) -> None:
         self.shown.skip(count)
+
+    def end_epoch(self, record: Mapping[str, float]) -> None:
+        self.shown.end_epoch(record)
 
 
 class TimedLines(LineProgress):

@@ -13,6 +13,7 @@ from edgekd.artifact import Artifact
 from edgekd.config.verify import Verify
 from edgekd.statistics import Interval
 from edgekd.tasks import Floats, Labels, Task
+from edgekd.verification import bootstrap
 
 FLOAT, ALONE, DISTILLED = "student_fp32", "student_alone_fp32", "distilled_fp32"
 
@@ -45,7 +46,8 @@ def claims(
         task: what the labels mean.
 
     Returns:
-        ``{"id", "text", "verdict", "estimate", "ci95", "margin", "n"}`` each.
+        ``{"id", "text", "verdict", "estimate", "ci95", "margin", "n"}`` each; of accuracies and AUCs also a paired
+        ``bootstrap_ci95``, the ``smallest_margin`` that so many images could show, and ``mcnemar_p`` or ``delong_p``.
     """
     right = {name: task.decisions(rows) == labels for name, rows in probs.items()}
     margin = config.margin_pp / 100
@@ -57,23 +59,30 @@ def claims(
             continue
         difference = accuracy_difference(right[shipped], right[other])
         verdict = statistics.no_loss_verdict(difference, margin)
+        more: dict[str, Any] = {}
+        if task.several:
+            smallest = statistics.smallest_margin_of(difference)
+        else:
+            smallest = statistics.smallest_margin(right[shipped], right[other])
+            more["mcnemar_p"] = statistics.mcnemar_p(right[shipped], right[other])
         text = (
             f"{shipped} loses no more than {config.margin_pp:g} points of {task.accuracy_title} against {title}: "
-            f"{_points(difference)}, n = {len(labels)} test images"
+            f"{_points(difference)}, n = {len(labels)} test images; the smallest margin that these could show is "
+            f"{100 * smallest:.1f} points"
         )
-        more = {}
-        if not task.several:
-            smallest = 100 * statistics.smallest_margin(right[shipped], right[other])
-            text += f"; the smallest margin that these could show is {smallest:.1f} points"
-            more["mcnemar_p"] = statistics.mcnemar_p(right[shipped], right[other])
+        more |= {"bootstrap_ci95": _bootstrap(right[shipped], right[other]), "smallest_margin": smallest}
         made.append({**_claim(f"accuracy_vs_{other}", text, verdict, difference, margin, len(labels)), **more})
         areas = _auc_difference(probs[shipped], probs[other], labels, task)
         if areas is not None:
+            smallest = statistics.smallest_margin_of(areas)
             text = (
-                f"{shipped} loses no more than {margin:g} of AUC against {title}: {_signed(areas)}, n = {len(labels)}"
+                f"{shipped} loses no more than {margin:g} of AUC against {title}: {_signed(areas)}, n = {len(labels)}; "
+                f"the smallest margin that these could show is {smallest:.3f}"
             )
             verdict = statistics.no_loss_verdict(areas, margin)
-            made.append(_claim(f"auc_vs_{other}", text, verdict, areas, margin, len(labels)))
+            more = {"delong_p": statistics.normal_p(areas), "smallest_margin": smallest}
+            more["bootstrap_ci95"] = _bootstrap_auc(probs[shipped], probs[other], labels)
+            made.append({**_claim(f"auc_vs_{other}", text, verdict, areas, margin, len(labels)), **more})
     if ALONE in probs:
         made += _gains(probs, right, labels, task)
     for other in (teacher, ALONE, FLOAT):
@@ -94,7 +103,10 @@ def _gains(
     what = "than the same student trained alone for as many epochs"
     gain = accuracy_difference(right[distilled], right[ALONE])
     text = f"distillation made {student} more accurate {what}: {_points(gain)}, n = {len(labels)}{_plainly(gain)}"
-    made = [_claim("distillation_gain", text, statistics.gain_verdict(gain), gain, 0.0, len(labels))]
+    more: dict[str, Any] = {"bootstrap_ci95": _bootstrap(right[distilled], right[ALONE])}
+    if not task.several:
+        more["mcnemar_p"] = statistics.mcnemar_p(right[distilled], right[ALONE])
+    made = [{**_claim("distillation_gain", text, statistics.gain_verdict(gain), gain, 0.0, len(labels)), **more}]
     if task.several:
         areas = statistics.macro_auc_difference(probs[distilled], probs[ALONE], labels)
         text = f"distillation gave {student} a higher AUC {what}: {_signed(areas)}, n = {len(labels)}"
@@ -117,14 +129,33 @@ def accuracy_difference(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> 
 
 
 def _auc_difference(first: Floats, second: Floats, labels: Labels, task: Task) -> Interval | None:
-    """Of two classes or of labels; DeLong's variance needs two images of each."""
-    if task.several:
-        counts = labels.sum(axis=0)
-        enough = min(counts.min(), len(labels) - counts.max()) >= 2
-        return statistics.macro_auc_difference(first, second, labels) if enough else None
-    if first.shape[1] == 2 and np.bincount(labels, minlength=2).min() >= 2:
-        return statistics.delong_difference(first[:, 1], second[:, 1], labels)
-    return None
+    """Of two classes, or the mean over more of them or over labels; DeLong's variance needs two images of each."""
+    if first.shape[1] == 2 and not task.several:
+        enough = np.bincount(labels, minlength=2).min() >= 2
+        return statistics.delong_difference(first[:, 1], second[:, 1], labels) if enough else None
+    there = _by_label(labels, first.shape[1])
+    counts = there.sum(axis=0)
+    enough = min(counts.min(), len(labels) - counts.max()) >= 2
+    return statistics.macro_auc_difference(first, second, there) if enough else None
+
+
+def _by_label(labels: Labels, num_classes: int) -> Labels:
+    """0 or 1 for each class or label, shape ``(n, K)``."""
+    return labels if labels.ndim == 2 else np.eye(num_classes, dtype=np.int64)[labels]
+
+
+def _bootstrap(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> list[float]:
+    differences = (first.astype(float) - second).reshape(len(first), -1).mean(axis=1)
+    return list(bootstrap.mean_interval(differences))
+
+
+def _bootstrap_auc(first: Floats, second: Floats, labels: Labels) -> list[float]:
+    """Each class keeps its number of images; where an image may have several labels, all are drawn from together."""
+    if labels.ndim == 2:
+        return list(bootstrap.auc_interval(first, second, labels, np.zeros(len(labels), np.int64)))
+    columns = slice(1, 2) if first.shape[1] == 2 else slice(None)
+    there = _by_label(labels, first.shape[1])[:, columns]
+    return list(bootstrap.auc_interval(first[:, columns], second[:, columns], there, labels))
 
 
 def _claim(id: str, text: str, verdict: str, interval: Interval, margin: float, n: int | None) -> dict[str, Any]:

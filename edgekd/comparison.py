@@ -19,9 +19,9 @@ from edgekd.page import render_plain
 from edgekd.page.figures import shipped_of, task_of
 from edgekd.rewrite import read_report
 from edgekd.run_folder import is_run
+from edgekd.verification import SCORES_FILE
 
 NAME = "comparison"
-SCORES_FILE = "scores.npz"
 HOST_FIELDS = ("cpu", "cores", "machine", "system")
 
 Document = Mapping[str, Any]

@@ -21,9 +21,9 @@ from edgekd.data.dataset import Dataset
 from edgekd.metrics import NUM_ECE_BINS
 from edgekd.statistics import wilson_interval
 from edgekd.tasks import Floats, Labels, Task
+from edgekd.verification import SCORES_FILE
 
 THUMBNAIL_SIDE = 96
-SCORES_FILE = "scores.npz"
 ON_TEST = "__test"
 LABELS = f"labels{ON_TEST}"
 

@@ -95,6 +95,15 @@ def recalls(probs: Floats, labels: Labels) -> NDArray[np.float64]:
     return np.array([np.mean(predicted[labels == label] == label) for label in range(probs.shape[1])])
 
 
+def specificities(probs: Floats, labels: Labels) -> NDArray[np.float64]:
+    """Specificity of each class or label: the share of the other images that are not predicted as it."""
+    if labels.ndim == 2:
+        absent = labels == 0
+        return np.asarray((~MULTI_LABEL.decisions(probs) & absent).sum(axis=0) / absent.sum(axis=0))
+    predicted = predictions(probs)
+    return np.array([np.mean(predicted[labels != label] != label) for label in range(probs.shape[1])])
+
+
 def ece(probs: Floats, labels: Labels, num_bins: int = NUM_ECE_BINS) -> float:
     """Expected calibration error (Guo et al. 2017, equation 3).
 
@@ -163,15 +172,24 @@ def evaluate(probs: Floats, labels: Labels, class_names: Sequence[str], task: Ta
     """All figures of one model on one split, as the report holds them."""
     per_class = []
     several = labels.ndim == 2
-    for label, (name, recall) in enumerate(zip(class_names, recalls(probs, labels), strict=True)):
+    area = auc(probs, labels)  # raises where a class has no image, or every one
+    shares = zip(class_names, recalls(probs, labels), specificities(probs, labels), strict=True)
+    for label, (name, recall, specificity) in enumerate(shares):
         count = int(np.sum(labels[:, label] if several else labels == label))
-        interval = wilson_interval(round(recall * count), count)
-        per_class.append({"name": name, "n": count, "recall": float(recall), "recall_ci95": list(interval)})
+        others = len(labels) - count
+        per_class.append(
+            {
+                **{"name": name, "n": count, "recall": float(recall)},
+                "recall_ci95": list(wilson_interval(round(recall * count), count)),
+                "specificity": float(specificity),
+                "specificity_ci95": list(wilson_interval(round(specificity * others), others)),
+            }
+        )
     if several:
         per_class = [{**row, "auc": float(area)} for row, area in zip(per_class, aucs(probs, labels), strict=True)]
     figures = {
         task.accuracy: accuracy(probs, labels),
-        "auc": auc(probs, labels),
+        "auc": area,
         "macro_recall": float(np.mean([row["recall"] for row in per_class])),
         "per_class": per_class,
         "ece": ece(probs, labels),

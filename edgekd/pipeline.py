@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from edgekd.run_folder import FIRST_EVENT, RunFolder
 from edgekd.run_report import Report
 from edgekd.stage_runner import Stop
 from edgekd.tasks import TASKS
+from edgekd.verification import DISAGREEMENTS_FILE, SCORES_FILE
 
 
 @dataclass(frozen=True)
@@ -71,10 +73,10 @@ def build(
     check_stage(until, recipe_)
     check_names(recipe_)
     progress = progress or Progress()
-    resolved, fingerprint = resolve(recipe_)
+    resolved, probe = resolve(recipe_)
     with RunFolder(out) as folder, folder.writing():
         folder.log(FIRST_EVENT, recipe=resolved.name, seed=resolved.seed, versions=versions())
-        builder = Builder(resolved, fingerprint, folder, cache, progress, until, budget=budget)
+        builder = Builder(resolved, probe.fingerprint, folder, cache, progress, until, budget=budget)
         try:
             builder.chain()
         except Stop:
@@ -84,6 +86,9 @@ def build(
                 folder.log("stopped", reason=f"{type(error).__name__}: {error}")
             raise
         builder.stage_models()
+        if verified := builder.artifacts.get("verify"):
+            for name in (SCORES_FILE, DISAGREEMENTS_FILE):
+                shutil.copyfile(verified.path / name, folder.staging / name)
         (folder.staging / "recipe.toml").write_text(recipe.to_toml(resolved), encoding="utf-8")
         folder.publish()
     report = Report.read(out) if "report" in {record.name for record in builder.records} else None
@@ -117,24 +122,34 @@ def artifacts(
     """
     check_stage(until, recipe_)
     check_names(recipe_)
-    resolved, fingerprint = resolve(recipe_)
-    builder = Builder(resolved, fingerprint, None, cache, progress or Progress(), until, dry, part=part)
+    resolved, probe = resolve(recipe_)
+    builder = Builder(resolved, probe.fingerprint, None, cache, progress or Progress(), until, dry, part=part)
     with contextlib.suppress(Stop):
         builder.chain()
     return builder.artifacts, builder.records
 
 
-def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Recipe, list[tuple[str, bool | None]]]:
-    """Say what a build would do, without doing it.
+@dataclass(frozen=True)
+class Plan:
+    """What a build would do.
 
-    Returns:
-        The recipe as resolved, and for each stage whether it is cached; None where that cannot be known before the
-        stages ahead of it have run.
+    Attributes:
+        recipe: as resolved.
+        probe: what was seen of the data.
+        stages: for each, whether it is cached; None where that cannot be known before the stages ahead of it have run.
     """
+
+    recipe: Recipe
+    probe: data.Probe
+    stages: tuple[tuple[str, bool | None], ...]
+
+
+def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> Plan:
+    """Say what a build would do, without doing it. Raises EdgekdError as the build does before its first stage."""
     check_stage(until, recipe_)
     check_names(recipe_)
-    resolved, fingerprint = resolve(recipe_)
-    builder = Builder(resolved, fingerprint, None, cache, Progress(), until, dry=True)
+    resolved, probe = resolve(recipe_)
+    builder = Builder(resolved, probe.fingerprint, None, cache, Progress(), until, dry=True)
     with contextlib.suppress(Stop):
         builder.chain()
     known: dict[str, bool | None] = {record.name: record.cached for record in builder.records}
@@ -146,15 +161,15 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> tuple[Re
     wanted[at:at] = [f"quantize.{name}" for name in on_the_way(resolved)]
     if until:
         wanted = wanted[: wanted.index(until) + 1]
-    return resolved, [(name, known.get(name)) for name in wanted]
+    return Plan(resolved, probe, tuple((name, known.get(name)) for name in wanted))
 
 
-def resolve(recipe_: Recipe) -> tuple[Recipe, str]:
-    """Look at the data and fill in what the recipe leaves to it; returns the digest of the source data too."""
+def resolve(recipe_: Recipe) -> tuple[Recipe, data.Probe]:
+    """Look at the data and fill in what the recipe leaves to it; returns what was seen of the data too."""
     probe = data.probe(recipe_.data)
     check_task(recipe_, TASKS[probe.task])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     resolved = recipe.sized_to(recipe_, num_train=probe.num_train, median_side=probe.median_side, num_threads=cores)
     for key, table in ensemble.tables(resolved.teacher).items():
         check_size(table, key, resolved.data.image_size)
-    return resolved, probe.fingerprint
+    return resolved, probe

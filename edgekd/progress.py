@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from edgekd.units import format_seconds
@@ -26,6 +26,9 @@ class Task:
     def end_epoch(self, record: Mapping[str, float]) -> None:
         """Look at an epoch that has ended: its figures, as they stand in the history of the training."""
 
+    def resume(self, history: Sequence[Mapping[str, float]]) -> None:
+        """Take note of the epochs that an earlier process had done."""
+
 
 class Progress:
     """Where tasks are shown. This base class shows nothing; see :class:`BarProgress` and :class:`LineProgress`."""
@@ -35,10 +38,28 @@ class Progress:
         """Open a task of ``total`` units."""
         yield Task()
 
+    def stage(self, name: str) -> None:
+        """A stage begins; the tasks that follow are its own."""
 
-class _LineTask(Task):
+    def replay(self, history: Sequence[Mapping[str, float]]) -> None:
+        """The stage was done before; these were its epochs."""
+
+
+class _LoggedTask(Task):
+    """Tells of each epoch, to those who asked to hear more."""
+
+    def __init__(self, title: str):
+        self.title = title
+
+    def end_epoch(self, record: Mapping[str, float]) -> None:
+        shown = [f"{name} {value:.4f}" for name, value in record.items() if name not in ("epoch", "round")]
+        logger.debug(f"{self.title}, epoch {record['epoch'] + 1:.0f}: {', '.join(shown)}")
+
+
+class _LineTask(_LoggedTask):
     def __init__(self, title: str, total: int, unit: str):
-        self.title, self.total, self.unit = title, total, unit
+        super().__init__(title)
+        self.total, self.unit = total, unit
         self.done = self.skipped = 0
         self.started = self.last_line = time.monotonic()
 
@@ -94,7 +115,7 @@ class BarProgress(Progress):
             identity = bars.add_task(title, total=total, figures="")
             done = skipped = 0
 
-            class BarTask(Task):
+            class BarTask(_LoggedTask):
                 def skip(self, count: int) -> None:
                     nonlocal skipped
                     skipped += count
@@ -107,7 +128,7 @@ class BarProgress(Progress):
                     shown.append(f"{done / max(time.monotonic() - started, 1e-9):.0f} {unit}/s")
                     bars.update(identity, advance=count, figures=", ".join(shown))
 
-            yield BarTask()
+            yield BarTask(title)
         seconds = time.monotonic() - started
         if seconds >= 2:
             logger.info(f"{title}: {done} {unit} in {format_seconds(seconds)}")

@@ -46,6 +46,23 @@ def markdown_cell(text: object) -> str:
     return escaped
 
 
+def tests(claim: Mapping[str, Any]) -> str:
+    """What else was computed for a claim: the p of its test, and the bootstrap interval."""
+    share = not claim["id"].startswith(("auc", "distillation_gain_auc"))
+    found = [f"{name} p = {claim[key]:.2g}" for key, name in _TESTS.items() if key in claim]
+    if ends := claim.get("bootstrap_ci95"):
+        low, high = (f"{100 * end:+.1f}" if share else f"{end:+.4f}" for end in ends)
+        found.append(f"paired bootstrap {low} to {high}")
+    return "; ".join(found)
+
+
+def p_value(p: float) -> str:
+    """``0.0004`` gives ``"< 0.001"``."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+_TESTS = {"mcnemar_p": "McNemar's exact test,", "delong_p": "DeLong's test,"}
+
 FILTERS: Mapping[str, Callable[..., str]] = {
     "percent": "{:.1%}".format,
     "factor": factor,
@@ -54,6 +71,8 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "points": points,
     "times": times,
     "settings": settings,
+    "tests": tests,
+    "p": p_value,
     "bytes": format_bytes,
     "seconds": format_seconds,
     "cell": markdown_cell,

@@ -2,7 +2,7 @@
 
 ::
 
-    recipe.toml  report.html  report.md  report.json  models/  bundle/  scores.npz  log.jsonl
+    recipe.toml  report.html  report.md  report.json  models/  bundle/  scores.npz  disagreements.csv  log.jsonl
 
 Everything but the log is prepared in a hidden folder inside and moved into place at the end, so that a run that fails
 leaves the results of the one before it as they were.
@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.errors import OutputError, writing_to
+from edgekd.verification import DISAGREEMENTS_FILE, SCORES_FILE
 
 LOG_FILE = "log.jsonl"
 FIRST_EVENT = "run"
-RESULTS = ("report.html", "report.md", "report.json", "recipe.toml", "models", "bundle", "scores.npz")
+REPORTS = ("report.html", "report.md", "report.json")
+RESULTS = (*REPORTS, "recipe.toml", "models", "bundle", SCORES_FILE, DISAGREEMENTS_FILE)
 COMPRESSED = ("compression.md", "compression.json")
 """What ``edgekd compress`` writes beside ``models/``, in the place of the others."""
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from edgekd import measure, workload
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache, StageRecord, code_digest, versions
 from edgekd.options import to_table
@@ -128,9 +131,12 @@ class StageRunner:
         if self.dry and not self.cache.has(stage, key):
             raise Stop
         self._announce(name)
-        artifact, record = self.cache.run(stage, make, key)
+        with self._told_where(name):
+            artifact, record = self.cache.run(stage, make, key, functools.partial(self.origin, name))
         record = dataclasses.replace(record, name=name)
         self.artifacts[name] = artifact
+        if record.cached:
+            self.progress.replay(artifact.facts.get("history", []))
         self._tell(artifact.facts.get("summary"))
         self._warn(artifact.facts.get("warnings", []))
         self._finish(record)
@@ -142,13 +148,31 @@ class StageRunner:
             raise Stop
         self._announce(name)
         started = time.monotonic()
-        result = function(*inputs)
+        with self._told_where(name):
+            result = function(*inputs)
         if isinstance(result, Artifact):
             self._warn(result.facts.get("warnings", []))
         self._finish(StageRecord(name, "", False, time.monotonic() - started))
         return result
 
+    def origin(self, name: str, made: Artifact) -> dict[str, Any]:
+        """What the cache remembers of how a stage's artifact came about."""
+        return {"peak_rss_bytes": measure.peak_rss_bytes(), "host": workload.this_host()}
+
+    @contextlib.contextmanager
+    def _told_where(self, name: str) -> Iterator[None]:
+        """Let an interrupt say in which stage it fell and what is kept."""
+        try:
+            yield
+        except KeyboardInterrupt as error:
+            done = [record.name for record in self.records if record.key]
+            kept = f"Kept: {', '.join(done)}" if done else "No stage was finished"
+            error.add_note(f"in stage {name}. {kept}; where it trains, its last checkpoint too (a minute old at most)")
+            raise
+
     def _announce(self, name: str) -> None:
+        if not self.dry:
+            self.progress.stage(name)
         if self.folder is not None:
             self.folder.log("stage started", stage=name)
 
@@ -158,6 +182,8 @@ class StageRunner:
             self.folder.log("stage finished", **asdict(record))
         if not self.dry:
             logger.info(f"{record.name}: {'cached' if record.cached else format_seconds(record.seconds)}")
+            if record.key:
+                logger.debug(f"{record.name}: key {record.key}")
         if record.name == self.until:
             raise Stop
 

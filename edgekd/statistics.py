@@ -110,10 +110,36 @@ def paired_mean_difference(first: NDArray[np.floating], second: NDArray[np.float
 
 def mcnemar_p(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     """Two-sided p of McNemar's exact test: discordant images fall either way with probability 1/2 (McNemar 1947)."""
+    return sign_test_p(first.astype(int) - second)
+
+
+def sign_test_p(differences: NDArray[np.integer] | NDArray[np.floating]) -> float:
+    """Two-sided p of the exact sign test: those that are not 0 lie on either side with probability 1/2."""
     from scipy.stats import binomtest
 
-    gains, losses = int(np.sum(first & ~second)), int(np.sum(second & ~first))
-    return 1.0 if gains + losses == 0 else float(binomtest(gains, gains + losses).pvalue)
+    above, below = int(np.sum(differences > 0)), int(np.sum(differences < 0))
+    return 1.0 if above + below == 0 else float(binomtest(above, above + below).pvalue)
+
+
+def normal_p(difference: Interval) -> float:
+    """Two-sided p of "there is no difference", of an interval that is 1.96 standard errors wide on either side."""
+    half = (difference.high - difference.low) / 2
+    if half == 0:
+        return 1.0 if difference.estimate == 0 else 0.0
+    return math.erfc(abs(difference.estimate) * Z95 / half / math.sqrt(2))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p values for their number by the step-down method of Holm 1979.
+
+    The smallest is multiplied by ``m``, the next by ``m - 1``, and so on; none is below the one before, or above 1.
+    Where all hypotheses are true, the chance that one of the adjusted values is below 5 % is at most 5 %.
+    """
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = least
+    return adjusted
 
 
 def smallest_margin(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
@@ -126,13 +152,19 @@ def smallest_margin(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> floa
     return (Z95 + Z70) * math.sqrt(discordant / len(first))
 
 
+def smallest_margin_of(difference: Interval) -> float:
+    """The same, of a difference whose interval is 1.96 standard errors wide on either side: 2.48 of them."""
+    return (Z95 + Z70) / Z95 * (difference.high - difference.low) / 2
+
+
 def delong_difference(
     first: NDArray[np.floating], second: NDArray[np.floating], labels: NDArray[np.integer]
 ) -> Interval:
     """Difference of two AUCs on the same images, ``AUC(first) - AUC(second)``, with its 95 % interval.
 
     DeLong et al. 1988, "Comparing the areas under two or more correlated receiver operating characteristic curves",
-    with the placement values of Sun and Xu 2014.
+    with the placement values of Sun and Xu 2014. Where no image tells the two apart its variance is 0; the interval is
+    then that of :func:`paired_difference` for as many images without a difference as the smaller class has.
 
     Args:
         first, second: scores of class 1, shape ``(n,)``.
@@ -152,8 +184,15 @@ def delong_difference(
     covariance = np.cov(of_positives) / num_positive + np.cov(of_negatives) / num_negative
     variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
     half_width = Z95 * math.sqrt(max(float(variance), 0.0))
+    if all(np.ptp(first - second) == 0 for first, second in (of_positives, of_negatives)):
+        half_width = _without_difference(min(num_positive, num_negative))
     difference = areas[0] - areas[1]
     return Interval(difference, difference - half_width, difference + half_width)
+
+
+def _without_difference(count: int) -> float:
+    """Where Tango's interval ends that ``count`` images without a difference leave."""
+    return Z95**2 / (Z95**2 + count)
 
 
 def macro_auc_difference(
@@ -162,7 +201,8 @@ def macro_auc_difference(
     """Difference of two AUCs, averaged over the labels, on the same images, with its 95 % interval.
 
     What DeLong's placement values say of each image is added up over the labels, so that labels which come together
-    count as what they are: one image. With one label the variance is DeLong's, but for ``n`` in the place of ``n - 1``.
+    count as what they are: one image. With one label the variance is DeLong's, but for ``n`` in the place of ``n - 1``,
+    and so is what holds where no image tells the two apart.
 
     Args:
         first, second: scores, shape ``(n, K)``.
@@ -172,6 +212,9 @@ def macro_auc_difference(
     difference = float(areas[0] - areas[1])
     influence = influences[0] - influences[1]
     half = Z95 * math.sqrt(float(np.mean(np.square(influence))) / len(labels))
+    if not influence.any():
+        counts = labels.sum(axis=0)
+        half = _without_difference(int(min(counts.min(), len(labels) - counts.max())))
     return Interval(difference, difference - half, difference + half)
 
 

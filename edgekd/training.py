@@ -130,6 +130,7 @@ def fit(
     last_saved = time.monotonic()
     with progress.task(title, total_steps * training.batch_size) as task:
         task.skip(state.step * training.batch_size)
+        task.resume(state.history)
         while state.step < total_steps:
             epoch, position = divmod(state.step, steps_per_epoch)
             order = epoch_order(seed, epoch, len(dataset.train.labels))

@@ -116,6 +116,9 @@ def test_the_report_shows_decisions_on_own_images_and_not_the_images(run: Run) -
 def test_run_folder_holds_what_the_contract_names(run: Run) -> None:
     names = {path.name for path in run.path.iterdir()}
     assert {"recipe.toml", "report.html", "report.md", "report.json", "models", "bundle", "log.jsonl"} <= names
+    assert {"scores.npz", "disagreements.csv"} <= names
+    assert run.report is not None
+    assert run.report["scores"]["sha256"] == sha256_file(run.path / "scores.npz")
     assert not [name for name in names if name.startswith(".")]
     models = {path.stem for path in (run.path / "models").iterdir()}
     assert models == {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -162,8 +164,41 @@ def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     result = call("build")
     assert result.exit_code == 130
     assert result.stdout == ""
+    assert result.stderr == "edgekd: interrupted. Finished stages are kept. To go on: edgekd build\n"
+
+
+def test_an_interrupt_says_what_is_kept_and_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from edgekd.artifact import Artifact
+    from edgekd.cache import Cache
+    from edgekd.progress import Progress
+    from edgekd.stage_runner import StageRunner
+
+    def made(config: str, out_dir: Path) -> Artifact:
+        if config == "third":
+            raise KeyboardInterrupt
+        return Artifact.seal(out_dir, {})
+
+    def build(*_: object, **__: object) -> None:
+        runner = StageRunner(0, 1, None, Cache(tmp_path), Progress(), None)
+        for name in ("first", "second", "third"):
+            runner.cached(name, made, config=name)
+
+    monkeypatch.setattr("edgekd.api.build", build)
+    result = call("build", "my recipe.toml", "--seed", "3")
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert result.stderr.splitlines()[-1] == (
+        "edgekd: interrupted in stage third. Kept: first, second; where it trains, its last checkpoint too (a minute "
+        "old at most). To go on: edgekd build 'my recipe.toml' --seed 3"
+    )
+
+
+def test_a_termination_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("edgekd.api.build", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    result = call("build")
+    assert result.exit_code == 130
     assert result.stderr.startswith("edgekd: interrupted. ")
-    assert result.stderr.count("\n") == 1
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_defect_of_ours_is_not_dressed_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +286,7 @@ def test_a_broken_recipe_file(tmp_path: Path) -> None:
 def test_dry_run_lists_every_stage_and_writes_nothing(tmp_path: Path, make_npz: Callable[..., Path]) -> None:
     done = in_a_process(
         *("build", "--data", make_npz(), "--dry-run", "--out", tmp_path / "out", "--cache-dir", tmp_path / "cache"),
-        *("--set", "distill.train_alone=true", "--set", "num_threads=1", "--set", "seed=7"),
+        *("--set", "distill.train_alone=true", "--set", "num_threads=1", "--set", "seed=7", "--no-measure"),
     )
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -260,22 +295,52 @@ def test_dry_run_lists_every_stage_and_writes_nothing(tmp_path: Path, make_npz: 
         "recipe default: images of 32 pixels, teacher resnet_small, student mobilenet_v2 0.35, seed 7, 1 threads"
     )
     # The chain as the README draws it.
-    assert [line.split() for line in lines[1:]] == [
-        [stage, "to", "run"]
-        for stage in (
-            *("data", "teacher", "student_alone", "teacher_logits", "distill", "prune"),
-            *("quantize.distilled", "quantize", "verify", "benchmark", "bundle", "report"),
-        )
+    stages = [
+        *("data", "teacher", "student_alone", "teacher_logits", "distill", "prune"),
+        *("quantize.distilled", "quantize", "verify", "benchmark", "bundle", "report"),
+    ]
+    assert [line.split(maxsplit=4) for line in lines[1:13]] == [
+        [stage, "to", "run", "unknown", "(not measured here yet)"] for stage in stages
+    ]
+    assert lines[13:] == [
+        "estimated time: unknown",
+        f"  not in it, as this machine has no figures of them yet: {', '.join(stages)}",
+        "estimated peak memory: unknown",
+        # 42 images of 32 x 32 x 3 bytes; two bytes for each of 24 images, 8 views and 2 classes.
+        "in the cache: images 126.0 KiB, the teacher's logits 768 B",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["halves.npz", "work"]
     assert list((tmp_path / "work").iterdir()) == []
 
 
 def test_dry_run_stops_at_until_and_leaves_out_what_the_recipe_does(make_npz: Callable[..., Path]) -> None:
-    done = in_a_process("build", "--data", make_npz(), "--dry-run", "--until", "quantize", "--set", "prune.method=none")
+    until = ("--until", "quantize", "--set", "prune.method=none", "--json", "--no-measure")
+    done = in_a_process("build", "--data", make_npz(), "--dry-run", *until)
     assert done.returncode == 0, done.stderr
-    stages = [line.split()[0] for line in done.stdout.splitlines()[1:]]
+    document = json.loads(done.stdout)
+    stages = [stage["name"] for stage in document["estimate"]["stages"]]
     assert stages == ["data", "teacher", "teacher_logits", "distill", "quantize"]
+    assert document["dataset"] == {"num_train": 24, "num_val": 8, "num_test": 10, "num_classes": 2}
+    assert document["estimate"]["unknown"] == stages
+
+
+def test_dry_run_takes_a_few_steps_and_says_so(
+    tmp_path: Path, make_npz: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgekd._keras.set_determinism", lambda num_threads: None)
+    row = {"train_seconds": 0.01, "run_seconds": 0.002, "start_seconds": 4.0, "num_params": 2048, "macs": 1_500}
+    monkeypatch.setattr(
+        "edgekd.estimate._ask",
+        lambda request: {"networks": {one["name"]: {**row, "peak_rss_bytes": 2**30} for one in request["networks"]}},
+    )
+    monkeypatch.setattr("edgekd.estimate._is_busy", lambda: True)
+    settings = ("--set", "teacher.training.epochs=3", "--set", "teacher.training.batch_size=12", "--until", "teacher")
+    done = call("build", "--data", make_npz(), "--dry-run", "--cache-dir", tmp_path / "cache", *settings)
+    assert done.exit_code == 0, done.stderr
+    # sized_to: 24 images in batches of 3. 3 epochs of 24 images and a third of 8, at 10 ms, and 4 s: 4.8 s.
+    assert "  teacher            to run          ~4.8 s  (a few steps of training now)\n" in done.stdout
+    assert "estimated time: about 4.8 s, measured on a busy machine\n" in done.stdout
+    assert "estimated peak memory: about 1.0 GiB (a few steps of training)\n" in done.stdout
 
 
 def test_dry_run_says_what_would_be_tried_to_keep_a_budget(
@@ -283,7 +348,7 @@ def test_dry_run_says_what_would_be_tried_to_keep_a_budget(
 ) -> None:
     monkeypatch.setattr("edgekd._keras.set_determinism", lambda num_threads: None)
     budget = ("--set", "budget.max_p50_ms=0.5", "--set", "prune.final_sparsity=0.8")
-    done = call("build", "--data", make_npz(), "--dry-run", "--cache-dir", tmp_path / "cache", *budget)
+    done = call("build", "--data", make_npz(), "--dry-run", "--no-measure", "--cache-dir", tmp_path / "cache", *budget)
     assert done.exit_code == 0, done.stderr
     accuracy, costs = done.stdout.split("budget: ")[1].split("  where bytes or milliseconds fall short:\n")
     assert "  where accuracy or a recall falls short:\n" in accuracy
@@ -407,6 +472,7 @@ def report_by_hand(*, held: bool = True) -> Mapping[str, Any]:
         "claims": [{"verdict": "not shown", "text": "student_int8 loses nothing"}],
         "not_measured": ["what distillation brought"],
         "budget": None,
+        "target": None,
         "candidates": [],
         "gates": [
             {"id": "min_auc", "measured": 0.9375, "limit": 0.9, "held": True},
@@ -457,3 +523,58 @@ def test_quiet_keeps_warnings_and_drops_the_rest(tmp_path: Path, monkeypatch: py
     assert [line.split(" ", 1)[1] for line in quiet.stderr.splitlines()] == ["look out"]
     assert [line.split(" ", 1)[1] for line in loud.stderr.splitlines()] == ["by the way", "look out"]
     assert "by the way" not in loud.stdout
+
+
+def test_verbose_tells_more_and_not_with_quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def speak(*_: object, **__: object) -> Any:
+        logging.getLogger("edgekd").debug("in passing")
+        return finished(tmp_path, held=True)
+
+    monkeypatch.setattr("edgekd.api.build", speak)
+    assert call("build", "--verbose").stderr.split(" ", 1)[1] == "in passing\n"
+    assert call("build").stderr == ""
+    assert_refused(call("build", "-q", "-v"), "--quiet and --verbose: one of the two")
+
+
+def test_the_result_as_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgekd.api.build", lambda *_, **__: finished(tmp_path, held=False))
+    result = call("build", "--json")
+    assert result.exit_code == 1  # a gate fell short, as without
+    document = json.loads(result.stdout)
+    assert (document["run"], document["held"]) == (str(tmp_path), False)
+    assert document["report"]["models"][1]["id"] == "student_int8"
+
+
+# Completion
+
+
+def completions(*words: str) -> list[str]:
+    """What bash is given after these words, by the process that its script starts."""
+    environment = {
+        **os.environ,
+        **{
+            "_EDGEKD_COMPLETE": "bash_complete",
+            "COMP_WORDS": " ".join(["edgekd", *words]),
+            "COMP_CWORD": f"{len(words)}",
+        },
+    }
+    code = "from edgekd.cli import main; main(prog_name='edgekd')"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    return [line.partition(",")[2] for line in done.stdout.splitlines()]
+
+
+def test_commands_and_options_are_completed() -> None:
+    assert completions("b") == ["benchmark", "build", "bundle"]
+    assert completions("cache", "") == ["list", "prune", "verify"]
+    assert completions("build", "--dry") == ["--dry-run"]
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_asks_the_command_that_is_installed(shell: str) -> None:
+    result = call("completion", shell)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert f"_EDGEKD_COMPLETE={shell}_complete" in result.stdout
+    assert "%(" not in result.stdout
+    assert call("completion", "tcsh").exit_code == 2

@@ -217,6 +217,21 @@ def test_evaluate_holds_every_figure() -> None:
         assert row["recall_ci95"] == pytest.approx([0.0945, 0.9055], abs=1e-4)
 
 
+def test_specificities_by_hand() -> None:
+    # Predicted 0 1 2 0 1 0. Of the four images that are not of class 0, two are predicted so; of class 1, one of four
+    # (image 4); of class 2, none of four.
+    assert metrics.specificities(PROBS, LABELS).tolist() == [0.5, 0.75, 1.0]
+    rows = metrics.evaluate(PROBS, LABELS, ["a", "b", "c"])["per_class"]
+    assert [row["specificity"] for row in rows] == [0.5, 0.75, 1.0]
+    # Wilson, 4 of 4: 4 / (4 + z**2) to 1.
+    assert rows[2]["specificity_ci95"] == pytest.approx([4 / (4 + 1.959964**2), 1.0], abs=1e-6)
+
+
+def test_specificity_is_the_recall_of_the_other_class() -> None:
+    probs, labels = random_case(0, 2)
+    assert metrics.specificities(probs, labels).tolist() == metrics.recalls(probs, labels)[::-1].tolist()
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_macro_recall_weighs_classes_alike(seed: int) -> None:
     probs, labels = random_case(seed, 4)
@@ -270,6 +285,8 @@ def test_several_labels_are_those_of_scikit_learn_label_by_label(seed: int) -> N
     assert [row["recall"] for row in found["per_class"]] == pytest.approx(expected)
     assert [row["n"] for row in found["per_class"]] == labels.sum(axis=0).tolist()
     assert [row["auc"] for row in found["per_class"]] == pytest.approx(roc_auc_score(labels, probs, average=None))
+    specificity = recall_score(1 - labels, probs <= 0.5, average=None)
+    assert [row["specificity"] for row in found["per_class"]] == pytest.approx(specificity)
     assert "top1" not in found
     assert found["label_accuracy"] == metrics.label_accuracy(probs, labels)
 

@@ -110,3 +110,13 @@ def test_an_error_inside_goes_through_and_the_bar_is_closed(capfd: pytest.Captur
     # A bar left open would refuse the next one: only one live display at a time.
     with BarProgress().task("again", 1) as task:
         task.advance(1)
+
+
+def test_epochs_are_told_to_those_who_ask_for_more(clock: Clock, log: pytest.LogCaptureFixture) -> None:
+    figures = {"epoch": 2, "round": 1, "loss": 0.5, "val_auc": 0.75}
+    with log.at_level(logging.INFO, "edgekd"), LineProgress().task("student", 10) as task:
+        task.end_epoch(figures)
+    assert log.messages == []
+    with log.at_level(logging.DEBUG, "edgekd"), LineProgress().task("student", 10) as task:
+        task.end_epoch(figures)
+    assert log.messages == ["student, epoch 3: loss 0.5000, val_auc 0.7500"]

@@ -100,7 +100,7 @@ def test_it_fits_a_phone_and_a_desk(names: tuple[str, ...], tmp_path: Path) -> N
     for row in rows:
         assert row["wide"] == []
         assert row["scroll"] <= row["width"]
-        assert (row["sections"], row["empty"]) == (16, 0)
+        assert (row["sections"], row["empty"]) == (17, 0)
         assert row["images"]
         assert all(row["images"])
 

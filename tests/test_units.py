@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from edgekd.units import format_bytes, format_seconds, format_times
+from edgekd.units import format_age, format_bytes, format_seconds, format_times, parse_age, parse_bytes
 
 
 @pytest.mark.parametrize(
@@ -47,3 +49,54 @@ def test_seconds(seconds: float, text: str) -> None:
 )
 def test_times(ratio: float, text: str) -> None:
     assert format_times(ratio) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "just now"),
+        (59, "just now"),
+        (60, "1 min ago"),
+        (7300, "2 h ago"),
+        (86_399, "23 h ago"),
+        (90_000, "1 d ago"),
+    ],
+)
+def test_format_age(seconds: float, text: str) -> None:
+    assert format_age(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30d", 2_592_000), ("1.5h", 5_400), ("90m", 5_400), ("2 min", 120), ("5s", 5), ("1W", 604_800)],
+)
+def test_parse_age(text: str, seconds: float) -> None:
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("0", 0),
+        ("12", 12),
+        ("1KiB", 1024),
+        ("5GiB", 5 * 2**30),
+        ("500MB", 500_000_000),
+        ("2g", 2**31),
+        ("1.5 KB", 1500),
+    ],
+)
+def test_parse_bytes(text: str, count: int) -> None:
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "d", "-1d", "1y", "1d2h", "1,5h", "30"])
+def test_what_is_no_age(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text) or "^$"):
+        parse_age(text)
+
+
+@pytest.mark.parametrize("text", ["", "GiB", "-1", "1PB", "1 Gi B"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text) or "^$"):
+        parse_bytes(text)

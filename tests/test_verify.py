@@ -7,6 +7,7 @@ A lamp looks at the mean brightness ``v`` of an image and gives class 1 the prob
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def run(
     models: Mapping[str, bytes] | None = None,
     gates: Gates | None = None,
     margin_pp: float = 2.0,
+    robustness: bool = False,
 ) -> Artifact:
     place = tmp_path / f"run{len(list(tmp_path.iterdir()))}"
     place.mkdir()
@@ -84,7 +86,7 @@ def run(
     if "student_int8" not in (models or {}):
         artifacts.insert(0, make_models(place / "shipped", {"student_int8": lamp("int8")}))
     (place / "out").mkdir()
-    config = Verify(margin_pp=margin_pp)
+    config = Verify(margin_pp=margin_pp, robustness=robustness)
     return stage.verify(data, artifacts, config, place / "out", gates=gates or Gates())
 
 
@@ -153,7 +155,7 @@ def test_every_artifact_is_looked_through(tmp_path: Path) -> None:
     data = make_data(tmp_path / "data", balanced(8, 0), balanced(8, 0))
     (tmp_path / "out").mkdir()
     teacher = make_models(tmp_path / "teacher", {"teacher_fp32": lamp("fp32")})
-    artifact = stage.verify(data, [teacher, both], Verify(), tmp_path / "out", gates=Gates())
+    artifact = stage.verify(data, [teacher, both], Verify(robustness=False), tmp_path / "out", gates=Gates())
     assert set(artifact.facts["models"]) == {"teacher_fp32", "student_int8", "student_fp16"}
     assert artifact.facts == Artifact.open(tmp_path / "out").facts
 
@@ -259,6 +261,10 @@ def test_claim_of_no_loss(lost: int, won: int, verdict: str, tmp_path: Path) -> 
     assert f"n = {len(test)} test images" in found["text"]
     margin = 100 * (1.959964 + 0.524401) * max(lost + won, 1) ** 0.5 / len(test)
     assert f"the smallest margin that these could show is {margin:.1f} points" in found["text"]
+    assert found["smallest_margin"] == pytest.approx(margin / 100, rel=1e-5)
+    low, high = found["bootstrap_ci95"]
+    assert low <= found["estimate"] <= high
+    assert (low, high) == (0, 0) or lost or won  # without a difference there is none in any draw
 
 
 def test_margin_of_the_recipe_decides(tmp_path: Path) -> None:
@@ -277,13 +283,14 @@ def test_margin_of_the_recipe_decides(tmp_path: Path) -> None:
 def test_auc_is_claimed_for_two_classes(tmp_path: Path) -> None:
     """Lamps of the same slope order all images alike: no difference, however the thresholds lie."""
     models = {"teacher_fp32": lamp("fp32", 60)}
-    test = [*balanced(20, 4), (DIM, 1), (DIM, 0)]
+    test = [*balanced(400, 40), (DIM, 1), (DIM, 0)]
     found = claim(run(tmp_path, val=balanced(8, 0), test=test, models=models), "auc_vs_teacher_fp32")
-    assert (found["verdict"], found["n"]) == ("shown", 26)
-    assert [found["estimate"], *found["ci95"]] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert (found["verdict"], found["n"]) == ("shown", 442)
+    end = 1.959964**2 / (1.959964**2 + 221)  # what 221 images of each class leave
+    assert [found["estimate"], *found["ci95"]] == pytest.approx([0, -end, end], abs=1e-6)
 
 
-def test_auc_is_not_claimed_for_three(tmp_path: Path) -> None:
+def test_auc_of_three_classes_is_that_of_each_against_the_rest(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir()
     images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3)).astype(np.uint8)
@@ -297,11 +304,17 @@ def test_auc_is_not_claimed_for_three(tmp_path: Path) -> None:
     artifact = stage.verify(data, [make_models(tmp_path / "m", models)], Verify(), tmp_path / "out", gates=Gates())
     assert [row["id"] for row in artifact.facts["claims"]] == [
         "accuracy_vs_student_fp32",
+        "auc_vs_student_fp32",
         "accuracy_vs_teacher_fp32",
+        "auc_vs_teacher_fp32",
         "size_vs_teacher_fp32",
         "size_vs_student_fp32",
     ]
     assert len(artifact.facts["models"]["student_int8"]["test"]["per_class"]) == 3
+    areas = [artifact.facts["models"][name]["test"]["auc"] for name in ("student_int8", "student_fp32")]
+    assert claim(artifact, "auc_vs_student_fp32")["estimate"] == pytest.approx(areas[0] - areas[1])
+    steps = artifact.facts["robustness"]["steps"]
+    assert all(step["model"]["auc"] is not None and step["p_holm"] <= 1 for step in steps)
 
 
 @pytest.mark.parametrize(
@@ -378,23 +391,6 @@ def test_kernels_agree_on_lamps_and_ties_are_counted(tmp_path: Path) -> None:
     assert facts["models"]["student_int8"]["test"]["top1"] == 10 / 11
 
 
-def test_differences_between_kernels_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    probs = {
-        "xnnpack": [[0.6, 0.4], [0.5, 0.5], [0.1, 0.9]],
-        "builtin": [[0.45, 0.55], [0.5, 0.5], [0.125, 0.875]],
-        "reference": [[0.6, 0.4], [0.25, 0.75], [0.6, 0.4]],
-    }
-    monkeypatch.setattr(stage, "predict_probs", lambda path, images, kernel: np.array(probs[kernel], np.float32))
-    assert stage._kernels(Path("model.tflite"), np.zeros((3, 8, 8, 3), np.uint8)) == {
-        "num_images": 3,
-        "num_ties": 1,
-        "against_xnnpack": {
-            "builtin": {"max_prob_difference": pytest.approx(0.15), "num_top1_flips": 1},
-            "reference": {"max_prob_difference": pytest.approx(0.5), "num_top1_flips": 2},
-        },
-    }
-
-
 def test_the_same_input_gives_the_same_artifact(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "val": balanced(8, 2),
@@ -436,7 +432,9 @@ def test_four_images_show_nothing(tmp_path: Path) -> None:
 OFF, ON, BOTH, NEITHER = (1, 0), (0, 1), (1, 1), (0, 0)
 
 
-def run_several(tmp_path: Path, test: Sequence[Grey], gates: Gates | None = None) -> dict[str, Any]:
+def run_several(
+    tmp_path: Path, test: Sequence[Grey], gates: Gates | None = None, robustness: bool = False
+) -> dict[str, Any]:
     data = make_data(
         tmp_path / "data", [(DARK, OFF), (BRIGHT, ON), (DARK, NEITHER), (BRIGHT, BOTH)], test, task="multi-label"
     )
@@ -446,9 +444,8 @@ def run_several(tmp_path: Path, test: Sequence[Grey], gates: Gates | None = None
         "student_int8_io": lamp("int8_io"),
     }
     (tmp_path / "out").mkdir()
-    artifact = stage.verify(
-        data, [make_models(tmp_path / "m", models)], Verify(), tmp_path / "out", gates=gates or Gates()
-    )
+    config, shipped = Verify(robustness=robustness), make_models(tmp_path / "m", models)
+    artifact = stage.verify(data, [shipped], config, tmp_path / "out", gates=gates or Gates())
     return dict(artifact.facts)
 
 
@@ -471,6 +468,19 @@ def test_several_labels_by_hand(tmp_path: Path) -> None:
     ]
 
 
+def test_worse_pictures_of_several_labels(tmp_path: Path) -> None:
+    """100 is "on" for the float lamp, whose threshold is 60, up to 40 grey levels less: half of what it said."""
+    test = [(DARK, OFF), (BRIGHT, ON), (BRIGHT, BOTH), (DARK, NEITHER), (DIM, ON)]
+    facts = run_several(tmp_path, test, robustness=True)
+    steps = {(step["kind"], step["severity"]): step for step in facts["robustness"]["steps"]}
+    assert facts["robustness"]["clean"]["before"]["accuracy"] == 0.8
+    assert steps["darker", 32]["before"]["accuracy"] == 0.8
+    assert steps["darker", 48]["before"]["accuracy"] == 0.6  # both answers to the dim one are wrong
+    assert facts["operating_points"]["models"]["student_int8"]["abstention"] is None
+    assert all(row["withheld"] is None for row in facts["out_of_distribution"])
+    assert facts["preprocessing_faults"]["rows"][0]["commonest"] in ("off", "on")
+
+
 def test_claims_of_several_labels_count_images(tmp_path: Path) -> None:
     test = [(DARK, OFF), (BRIGHT, ON), (BRIGHT, BOTH), (DARK, NEITHER), (DIM, OFF)] * 4
     claims = {row["id"]: row for row in run_several(tmp_path, test)["claims"]}
@@ -481,21 +491,6 @@ def test_claims_of_several_labels_count_images(tmp_path: Path) -> None:
     assert accuracy["ci95"] == pytest.approx([4 / 22 - half, 4 / 22 + half], abs=1e-6)
     assert "points of label accuracy against its float form" in accuracy["text"]
     assert claims["auc_vs_student_fp32"]["estimate"] == pytest.approx(0.0)
-
-
-def test_ties_and_flips_of_several_labels_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    probs = {
-        "xnnpack": [[0.5, 0.9], [0.7, 0.7], [0.1, 0.2]],
-        "builtin": [[0.51, 0.9], [0.7, 0.7], [0.1, 0.2]],
-        "reference": [[0.5, 0.9], [0.4, 0.4], [0.1, 0.6]],
-    }
-    monkeypatch.setattr(stage, "predict_probs", lambda path, images, kernel: np.array(probs[kernel], np.float32))
-    found = stage._kernels(Path("model.tflite"), np.zeros((3, 8, 8, 3), np.uint8), TASKS["multi-label"])
-    assert found["num_ties"] == 1
-    assert {name: row["num_top1_flips"] for name, row in found["against_xnnpack"].items()} == {
-        "builtin": 1,
-        "reference": 2,
-    }
 
 
 @pytest.mark.parametrize(
@@ -519,3 +514,85 @@ def test_a_gate_on_a_figure_that_the_task_lacks_is_refused(task: str, gates: Gat
 
 def test_a_gate_on_kappa_is_for_grades() -> None:
     stage.check_task(Gates(min_quadratic_kappa=0.5, min_top1=0.5), TASKS["ordinal"])
+
+
+# What the stage adds up from edgekd.verification, whose parts have tests of their own
+
+
+def test_what_worse_and_wrong_pictures_do_is_found(tmp_path: Path) -> None:
+    """A lamp looks at the mean brightness: 32 grey levels less turn it off where it saw 150."""
+    test = [(DARK, 0), (150, 1)] * 20
+    models = {"student_fp32": lamp("fp32", 60), "teacher_fp32": lamp("fp32", 60)}
+    facts = run(tmp_path, val=balanced(8, 0), test=test, models=models, robustness=True).facts
+    found = facts["robustness"]
+    assert (found["before"], found["model"], found["num_images"]) == ("teacher_fp32", "student_int8", 40)
+    assert found["clean"] == {role: {"accuracy": 1.0, "auc": 1.0} for role in ("before", "model")}
+    steps = {(step["kind"], step["severity"]): step for step in found["steps"]}
+    assert steps["darker", 16]["model"]["accuracy"] == 1.0  # 134 is still above 128
+    step = steps["darker", 32]
+    assert (step["model"]["accuracy"], step["before"]["accuracy"], step["extra_loss"]) == (0.5, 1.0, 0.5)
+    assert step["p"] == pytest.approx(2 / 2**20)
+    assert step["loses_more"]
+    told = "student_int8 loses significantly more than teacher_fp32 from these steps on: darker 32 grey levels (+50.0"
+    assert found["text"].startswith(told)
+    assert [row["pictures"] for row in facts["out_of_distribution"]] == ["made-up noise", "drawn blood cells"]
+    faults = {row["fault"]: row for row in facts["preprocessing_faults"]["rows"]}
+    assert (faults["none"]["accuracy"], faults["bgr"]["note"]) == (1.0, "no effect on grey images")
+    assert (faults["unit_range"]["accuracy"], faults["unit_range"]["commonest"]) == (0.5, "off")
+    assert faults["inverted"]["accuracy"] == 0.0  # 225 and 105
+
+
+def test_without_robustness_nothing_else_is_run(tmp_path: Path) -> None:
+    facts = run(tmp_path, val=balanced(4, 0), test=balanced(4, 0)).facts
+    assert not {"robustness", "out_of_distribution", "preprocessing_faults"} & set(facts)
+
+
+def test_thresholds_are_chosen_on_val(tmp_path: Path) -> None:
+    """The lamp's answer to 30 on val is the ninth of ten; dim images of test lie above it."""
+    val = [(DARK, 0)] * 9 + [(BRIGHT, 0)] + [(BRIGHT, 1)] * 10
+    test = [(DIM, 0)] * 10 + [(BRIGHT, 1)] * 10
+    points = run(tmp_path, val=val, test=test).facts["operating_points"]
+    on = points["models"]["student_int8"]["classes"][1]
+    assert on["threshold"] == pytest.approx(probability(DARK), abs=0.02)
+    assert (on["val_specificity"], on["specificity"], on["sensitivity"], on["kept"]) == (0.9, 0.0, 1.0, False)
+
+
+def test_disagreements_are_in_a_table_too(tmp_path: Path) -> None:
+    test = [*balanced(8, 0), (DIM, 1), (DIM, 0)]
+    artifact = run(tmp_path, val=balanced(4, 0), test=test, models={"teacher_fp32": lamp("fp32", 60)})
+    found = artifact.facts["disagreements"]
+    assert (found["teacher"], found["num"], found["num_decisions"]) == ("teacher_fp32", 2, 10)
+    assert [(row["index"], row["right"]) for row in found["listed"]] == [(8, "teacher"), (9, "student")]
+    lines = (artifact.path / "disagreements.csv").read_text().splitlines()
+    assert lines[0] == "index,label,true,teacher,teacher_probability,student,student_probability,right"
+    assert [line.split(",")[0] for line in lines[1:]] == ["8", "9"]
+
+
+def test_subgroups_and_patients_of_the_data(tmp_path: Path) -> None:
+    """Ten images of each sex, two of each patient; the shipped lamp is wrong in the dim ones, all of which are "f"."""
+    test = [(DIM, 1)] * 10 + [(DARK, 0), (BRIGHT, 1)] * 5
+    data = make_data(tmp_path / "data", balanced(4, 0), test)
+    (tmp_path / "data" / "facts.json").unlink()
+    columns = {"test": {"sex": ["f"] * 10 + ["m"] * 10}, "train": {}, "val": {}}
+    (tmp_path / "data" / "columns.json").write_text(json.dumps(columns))
+    for split, count in (("train", 4), ("val", 4), ("test", 20)):
+        np.save(tmp_path / "data" / f"{split}_groups.npy", np.arange(count) // 2)
+    data = Artifact.seal(data.path, data.facts)
+    models = make_models(tmp_path / "m", {"student_int8": lamp("int8"), "teacher_fp32": lamp("fp32", 60)})
+    (tmp_path / "out").mkdir()
+    facts = stage.verify(data, [models], Verify(robustness=False), tmp_path / "out", gates=Gates()).facts
+    rows = {row["value"]: row for row in facts["subgroups"]["groups"]}
+    assert [(rows[sex]["accuracy"], rows[sex]["before"], rows[sex]["verdict"]) for sex in "fm"] == [
+        (0.0, 1.0, "lost"),
+        (1.0, 1.0, "no difference shown"),
+    ]
+    assert rows["f"]["differs"]
+    assert any(text.startswith("test has 20 images of 10 patients") for text in facts["warnings"])
+
+
+def test_int8_units_come_from_the_form_with_integer_output(tmp_path: Path) -> None:
+    models = {"student_int8": lamp("int8"), "student_int8_io": lamp("int8_io")}
+    both = run(tmp_path, val=balanced(4, 0), test=balanced(8, 0), models=models).facts["kernels"]["against_xnnpack"]
+    alone = run(tmp_path, val=balanced(4, 0), test=balanced(8, 0)).facts["kernels"]["against_xnnpack"]
+    assert all(isinstance(row["max_int8_difference"], int) for row in both.values())
+    assert all(row["max_int8_difference"] is None for row in alone.values())

@@ -103,13 +103,20 @@ def test_the_console_script(venv: Path, tmp_path: Path) -> None:
 def test_the_quickstart_can_be_planned_in_an_empty_folder(venv: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
-    done = run(venv.with_name("edgekd"), "build", "--dry-run", cwd=work, EDGEKD_CACHE_DIR=str(tmp_path / "cache"))
+    done = run(
+        venv.with_name("edgekd"),
+        "build",
+        "--dry-run",
+        "--no-measure",
+        cwd=work,
+        EDGEKD_CACHE_DIR=str(tmp_path / "cache"),
+    )
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
     assert lines[0].startswith(
         "recipe quickstart: images of 32 pixels, teacher resnet_small, student mobilenet_v2 0.35"
     )
-    assert [line.split()[0] for line in lines[1:]][-1] == "report"
+    assert "report" in [line.split()[0] for line in lines[1:]]
     assert all(line.endswith("to run") for line in lines[1:])
     assert list(work.iterdir()) == []
 

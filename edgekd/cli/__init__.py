@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
 
 import click
 
@@ -10,7 +14,11 @@ from edgekd.cli.ablate import ablate
 from edgekd.cli.benchmark import benchmark
 from edgekd.cli.build import build
 from edgekd.cli.bundle import bundle
+from edgekd.cli.cache import cache
+from edgekd.cli.completion import completion
 from edgekd.cli.compress import compress
+from edgekd.cli.doctor import doctor
+from edgekd.cli.init import init
 from edgekd.cli.inspect import inspect
 from edgekd.cli.layer_errors import layer_errors
 from edgekd.cli.report import report
@@ -22,6 +30,7 @@ from edgekd.cli.verify import verify
 from edgekd.errors import EdgekdError
 
 EXIT_INTERRUPTED = 130
+_WORDS = "edgekd.words"  # what was typed
 
 
 class _Group(click.Group):
@@ -29,13 +38,18 @@ class _Group(click.Group):
 
     def invoke(self, context: click.Context) -> Any:
         try:
-            return super().invoke(context)
+            with _terminated_as_interrupted():
+                return super().invoke(context)
         except EdgekdError as error:
             click.echo(f"edgekd: {error}", err=True)
             context.exit(error.exit_code)
-        except KeyboardInterrupt:
-            click.echo("edgekd: interrupted. Finished stages are kept; the same command goes on from there", err=True)
+        except KeyboardInterrupt as error:
+            click.echo(_farewell(error, context.meta.get(_WORDS, ())), err=True)
             context.exit(EXIT_INTERRUPTED)
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        context.meta[_WORDS] = tuple(args)
+        return super().parse_args(context, args)
 
     def resolve_command(self, context: click.Context, args: list[str]) -> Any:
         try:
@@ -45,6 +59,32 @@ class _Group(click.Group):
 
             names = self.list_commands(context)
             raise click.UsageError(f'unknown command "{args[0]}"{did_you_mean(args[0], names)}') from None
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Let a SIGTERM end a command as Ctrl-C does; elsewhere than in the main thread no signal can be had."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _farewell(error: KeyboardInterrupt, words: tuple[str, ...]) -> str:
+    """What an interrupted command leaves, and how to go on."""
+    import shlex
+
+    notes = getattr(error, "__notes__", None)
+    where = f"interrupted {notes[0]}" if notes else "interrupted. Finished stages are kept"
+    return f"edgekd: {where}. To go on: {shlex.join(['edgekd', *words])}"
 
 
 def _print_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
@@ -68,18 +108,7 @@ def main() -> None:
 
 
 for _command in (
-    build,
-    ablate,
-    sensitivity,
-    compress,
-    search,
-    teacher_logits,
-    benchmark,
-    bundle,
-    layer_errors,
-    report,
-    inspect,
-    verify,
-    target,
+    *(init, build, ablate, sensitivity, compress, search, teacher_logits, benchmark, bundle, layer_errors, report),
+    *(inspect, verify, target, cache, doctor, completion),
 ):
     main.add_command(_command)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgekd.cli.output import start_output
+from edgekd.cli.output import start_output, verbosity
 
 
 @click.command()
@@ -39,7 +39,8 @@ from edgekd.cli.output import start_output
 )
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe key.")
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
-@click.option("--quiet", "-q", is_flag=True, help="Warnings and errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
+@verbosity
 def ablate(
     recipe: str | None,
     data: str | None,
@@ -50,7 +51,9 @@ def ablate(
     out: Path | None,
     settings: tuple[str, ...],
     cache_dir: Path | None,
+    as_json: bool,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """Does distillation help? Train the student of RECIPE by several methods, from several seeds.
 
@@ -59,13 +62,15 @@ def ablate(
     it gained. A call that was broken off goes on where it was. Two jobs with --set num_threads=1 are faster than one of
     two threads where networks are small.
     """
+    import json
+
     from edgekd import api
     from edgekd.ablate import ablate as run_ablation
     from edgekd.ablation_table import markdown
     from edgekd.cache import Cache, default_root
     from edgekd.errors import UserError
 
-    start_output(quiet)
+    start_output(quiet, verbose)
     resolved = api.load_recipe(recipe, data=data, overrides=api.parse_overrides(settings))
     try:
         numbers = [int(seed) for seed in seeds.split(",")]
@@ -75,5 +80,8 @@ def ablate(
     names = [name.strip() for name in methods.split(",")]
     cache = Cache(cache_dir or default_root())
     document = run_ablation(resolved, names, numbers, folder, cache=cache, jobs=jobs, choose_by=choose_by)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
     click.echo(markdown(document))
     click.echo(f"results: {folder / 'ablation.md'}, with the plot; every figure: {folder / 'ablation.json'}")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekd.cli.output import number, print_table, start_output
+from edgekd.cli.output import number, print_table, start_output, verbosity
+from edgekd.cli.plan import print_plan
 
 if TYPE_CHECKING:
     from edgekd.pipeline import Run
@@ -25,9 +28,15 @@ EXIT_GATE = 1
 )
 @click.option("--seed", type=int, help="Seed of weights, order and views.")
 @click.option("--until", metavar="STAGE", help="Stop after this stage.")
-@click.option("--dry-run", is_flag=True, help="Say what would run and what is cached; train nothing.")
+@click.option("--dry-run", is_flag=True, help="Say what would run, what is cached and what it takes; write nothing.")
+@click.option(
+    "--no-measure", is_flag=True, help="With --dry-run: estimate from earlier builds alone, train no few steps."
+)
+@click.option("--tensorboard", metavar="DIR", type=click.Path(path_type=Path), help="Write curves for TensorBoard.")
+@click.option("--mlflow", metavar="URI", help="Log the run to MLflow, by the address of a server or a store.")
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
-@click.option("--quiet", "-q", is_flag=True, help="Warnings and errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result, or the plan, as JSON.")
+@verbosity
 def build(
     recipe: str | None,
     data: str | None,
@@ -36,8 +45,13 @@ def build(
     seed: int | None,
     until: str | None,
     dry_run: bool,
+    no_measure: bool,
+    tensorboard: Path | None,
+    mlflow: str | None,
     cache_dir: Path | None,
+    as_json: bool,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """Build RECIPE: train, distil, prune, quantize, verify, measure, report.
 
@@ -46,11 +60,20 @@ def build(
     """
     from edgekd import api
 
-    progress = start_output(quiet)
+    progress = start_output(quiet, verbose)
     overrides = api.parse_overrides(settings)
     if dry_run:
-        _print_plan(api.load_recipe(recipe, data=data, overrides=overrides, seed=seed), cache_dir, until)
+        loaded = api.load_recipe(recipe, data=data, overrides=overrides, seed=seed)
+        print_plan(loaded, cache_dir, out, until, measure=not no_measure, as_json=as_json)
         return
+    if mlflow is not None:
+        from edgekd import mlflow_log
+
+        mlflow_log.check(mlflow)
+    if tensorboard is not None:
+        from edgekd.tensorboard import TensorBoardProgress
+
+        progress = TensorBoardProgress(progress, tensorboard)
     run = api.build(
         recipe,
         data=data,
@@ -61,41 +84,19 @@ def build(
         cache_dir=cache_dir,
         progress=progress,
     )
-    _print_run(run)
+    if mlflow is not None:
+        mlflow_log.log(run, mlflow)
+    if as_json:
+        click.echo(json.dumps(_document(run), indent=2))
+    else:
+        _print_run(run)
     if not run.held:
         raise click.exceptions.Exit(EXIT_GATE)
 
 
-def _print_plan(recipe: Any, cache_dir: Path | None, until: str | None) -> None:
-    from edgekd.cache import Cache, default_root
-    from edgekd.ensemble import title
-    from edgekd.pipeline import plan
-
-    resolved, stages = plan(recipe, cache=Cache(cache_dir or default_root()), until=until)
-    click.echo(
-        f"recipe {resolved.name}: images of {resolved.data.image_size} pixels, teacher {title(resolved.teacher)}, "
-        f"student {resolved.distill.student} {resolved.distill.width_multiplier:g}, seed {resolved.seed}, "
-        f"{resolved.num_threads} threads"
-    )
-    for name, cached in stages:
-        click.echo(f"  {name:18} {'cached' if cached else 'to run'}")
-    if recipe.budget.is_set and until is None:
-        _print_ladder(recipe)
-
-
-def _print_ladder(recipe: Any) -> None:
-    from edgekd import ladder
-    from edgekd.report_format import settings
-
-    click.echo("budget: the chain above, and where that falls short on val others, until one holds")
-    ways = {
-        "accuracy or a recall falls short": (*ladder.QUANTIZATION, *ladder.LESS_PRUNING),
-        "bytes or milliseconds fall short": (*ladder.MORE_PRUNING, *ladder.QUANTIZATION),
-    }
-    for missed, rungs in ways.items():
-        click.echo(f"  where {missed}:")
-        for name in ladder.applicable(recipe, rungs):
-            click.echo(f"    {name:16} {settings(ladder.changes(recipe, [name]))}")
+def _document(run: Run) -> dict[str, Any]:
+    stages = [asdict(record) for record in run.stages]
+    return {"run": str(run.path), "held": run.held, "stages": stages, "report": run.report and dict(run.report)}
 
 
 def _print_run(run: Run) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgekd.cli.output import print_table, start_output
+from edgekd.cli.output import print_table, start_output, verbosity
 
 
 @click.command()
@@ -24,7 +24,8 @@ from edgekd.cli.output import print_table, start_output
     "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Set a recipe key: --set quantize.mixed=auto."
 )
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
-@click.option("--quiet", "-q", is_flag=True, help="Warnings and errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
+@verbosity
 def compress(
     model: Path,
     keep_macs: float | None,
@@ -35,7 +36,9 @@ def compress(
     out: Path | None,
     settings: tuple[str, ...],
     cache_dir: Path | None,
+    as_json: bool,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """Make a trained Keras MODEL smaller: channel pruning and INT8, without training.
 
@@ -43,13 +46,15 @@ def compress(
     forms of the network agree on made-up images. Nothing is trained, so that pruning costs accuracy; --keep-macs 1
     leaves it out.
     """
+    import json
+
     from edgekd import api
     from edgekd.cache import Cache, default_root
     from edgekd.compress import compress as run
     from edgekd.compress_settings import load
     from edgekd.compression_table import STEP_COLUMNS, columns, model_rows, step_rows, verdict
 
-    progress = start_output(quiet)
+    progress = start_output(quiet, verbose)
     overrides: dict[str, Any] = api.parse_overrides(settings)
     if data is not None:
         overrides |= api.data_changes(data)
@@ -60,6 +65,9 @@ def compress(
             overrides[f"teacher.file.{name}"] = _numbers(f"--{name}", text)
     folder = out or Path("edgekd-out") / f"{model.stem}-compressed"
     document = run(load(model, overrides), folder, cache=Cache(cache_dir or default_root()), progress=progress)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
     print_table(columns(document), model_rows(document))
     print_table(STEP_COLUMNS, step_rows(document))
     click.echo(verdict(document).replace("**", ""))

@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
 
 if TYPE_CHECKING:
     from edgekd.progress import Progress
 
 
-def start_output(quiet: bool) -> Progress:
-    """Send logs to stderr; return a bar for terminals and plain lines for anything else."""
+def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command ``--quiet`` and ``--verbose``, as :func:`start_output` takes them."""
+    quiet = click.option("--quiet", "-q", is_flag=True, help="Warnings and errors only.")
+    verbose = click.option("--verbose", "-v", is_flag=True, help="Every epoch, every stage's key.")
+    return quiet(verbose(command))
+
+
+def start_output(quiet: bool, verbose: bool = False) -> Progress:
+    """Send logs to stderr; return a bar for terminals and plain lines for anything else.
+
+    Raises:
+        UserError: both quiet and verbose.
+    """
+    from edgekd.errors import UserError
     from edgekd.progress import BarProgress, LineProgress, Progress
+
+    if quiet and verbose:
+        raise UserError("--quiet and --verbose: one of the two")
 
     handler: logging.Handler
     terminal = sys.stderr.isatty()
@@ -31,7 +48,7 @@ def start_output(quiet: bool) -> Progress:
     logger = logging.getLogger("edgekd")
     logger.handlers[:] = [handler]
     logger.propagate = False
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     if quiet:
         return Progress()
     return BarProgress() if terminal else LineProgress()

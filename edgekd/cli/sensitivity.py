@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgekd.cli.output import print_table, start_output
+from edgekd.cli.output import print_table, start_output, verbosity
 
 
 @click.command()
@@ -26,7 +26,8 @@ from edgekd.cli.output import print_table, start_output
 @click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe key.")
 @click.option("--seed", type=int, help="Seed of weights, order and views.")
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
-@click.option("--quiet", "-q", is_flag=True, help="Warnings and errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
+@verbosity
 def sensitivity(
     recipe: str | None,
     data: str | None,
@@ -35,7 +36,9 @@ def sensitivity(
     settings: tuple[str, ...],
     seed: int | None,
     cache_dir: Path | None,
+    as_json: bool,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """How much can each layer lose? Prune every layer of RECIPE's student alone, and see what val says.
 
@@ -43,16 +46,21 @@ def sensitivity(
     A build uses them with prune.allocation = "sensitivity" (weights) or prune.criterion = "sensitivity" (channels).
     What is tried, and on how many images, stands in the recipe's table sensitivity.
     """
+    import json
+
     from edgekd import api
     from edgekd.cache import Cache, default_root
     from edgekd.sensitivity import analyse
     from edgekd.sensitivity_table import TITLES, sentence, table
 
-    progress = start_output(quiet)
+    progress = start_output(quiet, verbose)
     resolved = api.load_recipe(recipe, data=data, overrides=api.parse_overrides(settings), seed=seed)
     folder = out or Path("edgekd-out") / f"{resolved.name}-sensitivity"
     wanted = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     document = analyse(resolved, wanted, folder, cache=Cache(cache_dir or default_root()), progress=progress)
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+        return
     for kind, analysis in document["analyses"].items():
         header, rows = table(analysis)
         print_table(header, rows, title=TITLES[kind])

@@ -34,9 +34,10 @@ def verify(
 ) -> None:
     """Check every promise of a bundle or a run from its files.
 
-    Digests first, then types, labels, sizes, the goldens on all three kernels, the verdicts of gates and claims, and,
-    where the data is at hand, every figure computed anew from the model files. All broken promises are listed; the exit
-    code is 1 where there is one. A model that is not the file that was bundled is not opened.
+    Digests first, then types, labels, sizes, the goldens on all three kernels, the verdicts of gates and claims, every
+    figure computed anew from the run's raw scores and, where the data is at hand, from the model files. All broken
+    promises are listed; the exit code is 1 where there is one. A model that is not the file that was bundled is not
+    opened.
 
     With --target the models are held against the limits of that profile, and run there: on arm64-emulated XNNPACK must
     answer as XNNPACK does here, and the reference kernels as the reference kernels; on microcontroller TensorFlow Lite

@@ -15,6 +15,30 @@ class Verify:
     margin_pp: float = option(
         2.0, "largest loss of accuracy that still counts as none, in percentage points", above=0, maximum=100
     )
+    at_specificity: float = option(
+        0.9,
+        "specificity that each class's threshold keeps on val; its sensitivity is then told on test",
+        above=0,
+        below=1,
+    )
+    at_coverage: float = option(
+        0.9, "share of val that is answered; the level of confidence that gives it is tried on test", above=0, maximum=1
+    )
+    num_disagreements: int = option(
+        20,
+        "test images on which teacher and student disagree that the report lists; the run folder has all",
+        minimum=0,
+        maximum=1000,
+    )
+    robustness: bool = option(
+        True, "try corrupted, wrongly fed and unfamiliar images; a few seconds with a small teacher"
+    )
+    num_robustness_images: int = option(
+        200,
+        "test images that are corrupted and fed wrongly, spread evenly over the classes",
+        minimum=10,
+        maximum=100_000,
+    )
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ A loader in ``DATASETS`` gives a :class:`Source`; :func:`prepare` preprocesses i
 :class:`Dataset` reads that back, memory-mapped.
 """
 
-from edgekd.data.dataset import Dataset, Split
+from edgekd.data.dataset import SPLITS, Dataset, Split
 from edgekd.data.prepare import Probe, prepare, probe
 from edgekd.data.sources import DATASETS, load_source
 
-__all__ = ["DATASETS", "Dataset", "Probe", "Split", "load_source", "prepare", "probe"]
+__all__ = ["DATASETS", "SPLITS", "Dataset", "Probe", "Split", "load_source", "prepare", "probe"]

@@ -34,7 +34,7 @@ class Probe:
     """What sizes a recipe.
 
     Attributes:
-        num_train: training images.
+        num_train, num_val, num_test: images.
         median_side: median of the shorter side, in pixels.
         num_classes: at least 2.
         fingerprint: SHA-256 of the source bytes.
@@ -42,6 +42,8 @@ class Probe:
     """
 
     num_train: int
+    num_val: int
+    num_test: int
     median_side: int
     num_classes: int
     fingerprint: str
@@ -70,7 +72,14 @@ def probe(config: Data) -> Probe:
         if not sides:
             raise DataError(f'"{config.path}": none of the images looked at can be read, "{pictures[0].name}" for one')
         side = int(np.median(sides))
-    return Probe(len(source.splits["train"].labels), side, len(source.class_names), source.sha256, source.task)
+    counts = {f"num_{name}": len(source.splits[name].labels) for name in SPLITS}
+    return Probe(
+        **counts,
+        median_side=side,
+        num_classes=len(source.class_names),
+        fingerprint=source.sha256,
+        task=source.task,
+    )
 
 
 def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) -> Artifact:

@@ -99,7 +99,14 @@ def learning(document: Document) -> Context | None:
 
 def cases(document: Document) -> Context | None:
     """Single images."""
-    return {"groups": decisions.cases(document)} if document.get("cases") else None
+    found = decisions.cases(document) if document.get("cases") else []
+    return {"groups": found} if found or document.get("disagreements") else None
+
+
+def others(document: Document) -> Context | None:
+    """Worse pictures, unfamiliar ones, and images fed wrongly; where they were tried."""
+    names = ("robustness", "out_of_distribution", "preprocessing_faults")
+    return {} if any(document.get(name) for name in names) else None
 
 
 def layers(document: Document) -> Context | None:
@@ -135,6 +142,8 @@ SECTIONS = (
     Section("calibration", "Calibration, test", calibration),
     Section("learning", "Learning curves", learning),
     Section("cases", "Mistakes and changed decisions, test", cases),
+    Section("others", "Worse, other and wrongly fed pictures", others),
+    Section("kernels", "Kernels"),
     Section("layers", "Layer by layer", layers),
     Section("reproduction", "Reproduction", reproduction),
     Section("card", "Model card", model_card),

@@ -16,6 +16,7 @@ from edgekd.recheck.bundle import bundle_checks, manifest_of
 from edgekd.recheck.check import Check
 from edgekd.recheck.on_target import OnTarget, on_target
 from edgekd.recheck.report import REPORT_FILE, bundle_agrees, intact_models, report_checks, report_of
+from edgekd.recheck.scores import score_checks
 from edgekd.run_folder import is_run
 from edgekd.runtime import file_faults
 
@@ -121,6 +122,7 @@ def _run(run: Path, data: str | None) -> Iterator[Check]:
         return
     intact = intact_models(run, document)
     yield from _guarded("report", report_checks(run, document, intact))
+    yield from _guarded("scores", score_checks(run, document))
     if manifest is not None:
         yield from _guarded("bundle", bundle_agrees(document, manifest))
     yield from _guarded("figures", _figures(run, document, intact, data))

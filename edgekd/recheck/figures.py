@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-import edgekd
 from edgekd import apart, metrics
 from edgekd._litert import KERNELS
-from edgekd.claims import claims
 from edgekd.config.data import Data
 from edgekd.config.verify import Verify
 from edgekd.data import Dataset, prepare
 from edgekd.errors import ModelError
 from edgekd.recheck.check import Check, all_or_faults, differences
-from edgekd.stages.verify import kernel_envelope
+from edgekd.recheck.scores import claim_checks
+from edgekd.verification.kernels import INTEGER_FORM, kernel_envelope
 
 SPLITS = ("val", "test")
-Scores = dict[str, NDArray[np.float32]]
+_RAW = "raw__"
+Scores = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -92,15 +92,18 @@ def figure_checks(told: Told, config: Data) -> Iterator[Check]:
 
 
 def _scores(id: str, stated: Stated, dataset: Dataset, folder: Path, prefix: str) -> Scores:
-    """Probabilities by ``<split>`` (XNNPACK) and, of the shipped model, ``test__<kernel>``."""
+    """Probabilities by ``<split>`` (XNNPACK); of the shipped model ``test__<kernel>``; logits ``raw__<kernel>``."""
     wanted = {split: (split, "xnnpack") for split in SPLITS}
     if stated.shipped:
         wanted |= {f"test__{kernel}": ("test", kernel) for kernel in KERNELS if kernel != "xnnpack"}
-    jobs = {
+    if id == INTEGER_FORM:
+        wanted |= {f"{_RAW}{kernel}": ("test", kernel) for kernel in KERNELS}
+    jobs: dict[str, dict[str, Any]] = {
         name: {
             "images": str(folder / f"{split}_images.npy"),
             "kernel": kernel,
             "out": str(folder / f"{prefix}.{name}.npy"),
+            "raw": name.startswith(_RAW),
         }
         for name, (split, kernel) in wanted.items()
     }
@@ -129,7 +132,14 @@ def _of_kernels(told: Told, scores: Mapping[str, Scores], dataset: Dataset) -> I
     if shipped is None or stated is None:
         return
     probs = {kernel: scores[shipped]["test" if kernel == "xnnpack" else f"test__{kernel}"] for kernel in KERNELS}
-    faults = differences(stated, kernel_envelope(probs, dataset.task), "kernels")
+    integers = None
+    if INTEGER_FORM in scores:
+        integers = {kernel: scores[INTEGER_FORM][f"{_RAW}{kernel}"] for kernel in KERNELS}
+    found = kernel_envelope(probs, dataset.task, integers)
+    if integers is None:
+        for row in found["against_xnnpack"].values():
+            del row["max_int8_difference"]
+    faults = differences(stated, found, "kernels")
     held = f"computed anew on {len(dataset.test.labels)} test images: {', '.join(KERNELS)}"
     yield from all_or_faults("kernels", faults, held)
 
@@ -137,34 +147,12 @@ def _of_kernels(told: Told, scores: Mapping[str, Scores], dataset: Dataset) -> I
 def _of_claims(
     document: Mapping[str, Any], scores: Mapping[str, Scores], dataset: Dataset, config: Verify
 ) -> Iterator[Check]:
-    """Claims are compared where their method is the same: the version of edgekd that made them."""
     shipped = next((row["id"] for row in document["models"] if row["shipped"]), None)
     if shipped is None or shipped not in scores:
         yield Check("claims on test", None, "the shipped model could not be run")
         return
-    if document["edgekd_version"] != edgekd.__version__:
-        text = f"they were computed by edgekd {document['edgekd_version']}, this is {edgekd.__version__}"
-        yield Check("claims on test", None, text)
-        return
-    made = claims(
-        shipped,
-        {id: found["test"] for id, found in scores.items()},
-        dataset.test.labels,
-        {row["id"]: row["tflite_bytes"] for row in document["models"]},
-        config,
-        dataset.task,
-    )
-    found = {claim["id"]: claim for claim in made}
-    both = [claim for claim in document["claims"] if claim["id"] in found]
-    faults = [
-        f"claim {claim['id']}: {text}"
-        for claim in both
-        for text in differences({key: claim[key] for key in ("verdict", "estimate", "ci95")}, found[claim["id"]])
-    ]
-    yield from all_or_faults("claims on test", faults, f"{len(both)} claims come out as stated")
-    for claim in document["claims"]:
-        if claim["id"] not in found:
-            yield Check("claims on test", None, f"{claim['id']}: a model that it compares with is not in the run")
+    on_test = {id: found["test"] for id, found in scores.items()}
+    yield from claim_checks(document, on_test, dataset.test.labels, config)
 
 
 def available(config: Data) -> str | None:

@@ -14,6 +14,7 @@ from edgekd.page import render
 from edgekd.recipe import Recipe
 from edgekd.run_report import SCHEMA_VERSION
 from edgekd.tasks import TASKS
+from edgekd.verification import FINDINGS
 
 DATASET_FIELDS = (
     *("name", "licence", "source", "attribution", "task", "class_names", "image_size", "resize"),
@@ -132,6 +133,7 @@ def assemble(
         "gates": verification.facts["gates"],
         "kernels": verification.facts["kernels"],
         "agreement": verification.facts["agreement"],
+        **{name: verification.facts.get(name) for name in FINDINGS},
         "ratios": ratios,
         "attribution": attribution.steps(rows, changes, ratios, task),
         "candidates": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,26 +11,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd import attribution, limits, metrics, statistics
-from edgekd._litert import KERNELS, predict_probs
-from edgekd.artifact import Artifact
+from edgekd._litert import KERNELS, open_interpreter, predict_probs, run
+from edgekd.artifact import Artifact, sha256_file
 from edgekd.claims import FLOAT, claims, shipped_of, teacher_of
 from edgekd.config.verify import Gates, Verify
-from edgekd.data import Dataset
+from edgekd.data import Dataset, Split
 from edgekd.errors import RecipeError, did_you_mean
-from edgekd.tasks import MULTI_CLASS, ORDINAL, THRESHOLD, Task
-
-SPLITS = ("val", "test")
-
-Probs = NDArray[np.float32]
-Scores = dict[str, dict[str, Probs]]
+from edgekd.tasks import ORDINAL, Task
+from edgekd.verification import DISAGREEMENTS_FILE, SCORES_FILE
+from edgekd.verification.disagreements import write_csv
+from edgekd.verification.findings import all_disagreements, from_images, from_scores, subgroups
+from edgekd.verification.kernels import INTEGER_FORM, kernel_envelope
+from edgekd.verification.scores import SPLITS, Probs, Scores, write_scores
 
 
 def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: Path, *, gates: Gates) -> Artifact:
     """Run every model over val and test, and the shipped one with all three kernels.
 
     Writes ``scores.npz``: probabilities ``<id>__<split>`` and ``labels__<split>``, so that anyone can compute the
-    figures again. Facts: ``models``, ``agreement``, ``kernels``, ``claims``, ``accuracy_changes`` (from one step of the
-    chain to the next), ``gates``, ``warnings``. Gates are decided on val; claims and changes are about test.
+    figures again, and ``disagreements.csv``. Facts: ``models``, ``agreement``, ``kernels``, ``claims``,
+    ``accuracy_changes`` (from one step of the chain to the next), ``gates``, ``warnings``, and what
+    :mod:`edgekd.verification.findings` finds. Gates and thresholds are decided on val; the rest is about test.
 
     Raises:
         RecipeError: a gate on a class that does not exist, or on a figure that the task does not have.
@@ -41,7 +43,8 @@ def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: 
     entries = {entry["id"]: (model.path / entry["file"], entry) for model in models for entry in model.facts["models"]}
     shipped = shipped_of(models)["id"]
     splits = {"val": dataset.val, "test": dataset.test}
-    scores = _given_answers(models)
+    given = _given_answers(models)
+    scores = dict(given)
     scores |= {
         name: {split: predict_probs(path, splits[split].images, head=task.head) for split in SPLITS}
         for name, (path, _) in entries.items()
@@ -53,11 +56,9 @@ def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: 
         for name, probs in scores.items()
     }
     sizes = {name: entry["tflite_bytes"] for name, (_, entry) in entries.items()}
-    arrays: dict[str, NDArray[Any]] = {
-        f"{name}__{split}": probs for name, rows in scores.items() for split, probs in rows.items()
-    }
-    arrays |= {f"labels__{split}": values for split, values in labels.items()}
-    np.savez(out_dir / "scores.npz", allow_pickle=False, **arrays)
+    write_scores(out_dir / SCORES_FILE, scores, labels)
+    rows = all_disagreements(shipped, scores, labels["test"], dataset.class_names, task)
+    write_csv(out_dir / DISAGREEMENTS_FILE, rows)
     on_test = {name: rows["test"] for name, rows in scores.items()}
     facts = {
         "models": figures,
@@ -66,15 +67,47 @@ def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: 
             for name in (FLOAT, teacher_of(scores))
             if name in scores
         },
-        "kernels": _kernels(entries[shipped][0], dataset.test.images, task),
+        "kernels": _kernels(
+            entries[shipped][0],
+            entries[INTEGER_FORM][0] if INTEGER_FORM in entries else None,
+            dataset.test.images,
+            task,
+        ),
         "claims": claims(shipped, on_test, labels["test"], sizes, config, task),
         "accuracy_changes": attribution.accuracy_changes(
             {name: on_test[name] for name in entries}, labels["test"], task
         ),
         "gates": _gates(shipped, figures, sizes, gates, task),
-        "warnings": _warnings(shipped, figures, scores, task),
+        "warnings": [*_warnings(shipped, figures, scores, task), *_of_patients(dataset.test)],
+        "scores": {"file": SCORES_FILE, "sha256": sha256_file(out_dir / SCORES_FILE)},
+        **from_scores(shipped, scores, labels, dataset.class_names, task, config),
+        "subgroups": subgroups(shipped, scores, labels["test"], dataset.test.columns, task),
     }
+    if config.robustness:
+        runnable = {name: path for name, (path, _) in entries.items() if name not in given}
+        facts |= _on_other_images(
+            dataset, runnable, shipped, scores[shipped]["test"], facts["operating_points"], config
+        )
     return Artifact.seal(out_dir, facts)
+
+
+def _on_other_images(
+    dataset: Dataset, paths: Mapping[str, Path], shipped: str, own: Probs, points: Mapping[str, Any], config: Verify
+) -> dict[str, Any]:
+    """Corrupted, wrongly fed and unfamiliar images, through the models that can be run."""
+    abstention = points["models"][shipped]["abstention"]
+    return from_images(
+        dataset.test.images,
+        dataset.test.labels,
+        {name: functools.partial(predict_probs, path, head=dataset.task.head) for name, path in paths.items()},
+        own,
+        dataset.class_names,
+        dataset.task,
+        shipped=shipped,
+        level=abstention and abstention["level"],
+        cells=dataset.facts.get("name") != "synthetic_cells",
+        count=config.num_robustness_images,
+    )
 
 
 def _given_answers(models: Sequence[Artifact]) -> Scores:
@@ -105,36 +138,13 @@ def check_task(gates: Gates, task: Task) -> None:
             )
 
 
-def _kernels(path: Path, images: NDArray[np.uint8], task: Task = MULTI_CLASS) -> dict[str, Any]:
-    return kernel_envelope({kernel: predict_probs(path, images, kernel=kernel) for kernel in KERNELS}, task)
-
-
-def kernel_envelope(probs: Mapping[str, Probs], task: Task = MULTI_CLASS) -> dict[str, Any]:
-    """How far the three kernel paths of LiteRT differ on the same images; XNNPACK is what is shipped.
-
-    A tie is an image whose first two classes are equal, or one with a label at the threshold; a flip is an image of
-    which another kernel decides otherwise.
-
-    Args:
-        probs: by kernel, shape ``(n, K)`` each.
-        task: what the labels mean.
-    """
-    num_images = len(probs["xnnpack"])
-    ordered = np.sort(probs["xnnpack"], axis=1)
-    ties = np.any(ordered == THRESHOLD, axis=1) if task.several else ordered[:, -1] == ordered[:, -2]
-    decided = {kernel: task.decisions(probs[kernel]).reshape(num_images, -1) for kernel in KERNELS}
-    return {
-        "num_images": num_images,
-        "num_ties": int(np.sum(ties)),
-        "against_xnnpack": {
-            kernel: {
-                "max_prob_difference": float(np.max(np.abs(probs[kernel] - probs["xnnpack"]))),
-                "num_top1_flips": int(np.sum(np.any(decided[kernel] != decided["xnnpack"], axis=1))),
-            }
-            for kernel in KERNELS
-            if kernel != "xnnpack"
-        },
-    }
+def _kernels(shipped: Path, integer: Path | None, images: NDArray[np.uint8], task: Task) -> dict[str, Any]:
+    """The shipped file, and its form with integer output for differences in int8 units, with every kernel."""
+    probs = {kernel: predict_probs(shipped, images, kernel=kernel) for kernel in KERNELS}
+    integers = None
+    if integer is not None:
+        integers = {kernel: run(open_interpreter(integer, kernel), images) for kernel in KERNELS}
+    return kernel_envelope(probs, task, integers)
 
 
 def _gates(
@@ -169,3 +179,12 @@ def _warnings(shipped: str, figures: Mapping[str, Any], scores: Scores, task: Ta
         if np.all(rows["test"] == rows["test"][0]):
             warnings.append(f"{name} gives the same output for every test image")
     return warnings
+
+
+def _of_patients(test: Split) -> list[str]:
+    if test.groups is None or (count := len(np.unique(test.groups))) == len(test.labels):
+        return []
+    return [
+        f"test has {len(test.labels)} images of {count} patients; intervals and p values take images as independent of "
+        "each other, so that they are too narrow where those of one patient are alike"
+    ]
