@@ -263,9 +263,11 @@ class Builder(StageRunner):
 
     def report(self, images: Artifact, verified: Artifact, measured: Artifact | None, fitted: Artifact | None) -> None:
         """Write the report."""
+        from edgekd import evidence
         from edgekd.stages.report import report
 
         assert self.folder is not None
+        shipped = shipped_of(self.models)["id"]
         report(
             recipe=self.recipe,
             data=images,
@@ -276,6 +278,8 @@ class Builder(StageRunner):
             sensitivity=self.artifacts.get("sensitivity"),
             aware=self.artifacts.get("qat"),
             budget=self.budget,
+            evidence=evidence.of_run(images, verified, shipped, self.recipe.report),
+            trainings={name: made for name, made in self.artifacts.items() if "history" in made.facts},
             fitted=fitted,
             stages=[asdict(record) for record in self.records],
             out_dir=self.folder.staging,

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgekd._litert import KERNELS
-from edgekd.artifact import read_json
-from edgekd.errors import DataError, UserError, writing_to
+from edgekd.errors import DataError
 from edgekd.latency import runs_needed
-from edgekd.run_folder import is_run
-from edgekd.stages.report import write
+from edgekd.rewrite import rewrite
 
 KIND = "device_benchmark"
 SCHEMA_VERSION = 1
 MAX_BYTES = 1_000_000
-
-_REMEDY = "free space or make the folder writable, then run the same command again"
 
 
 def add_device_rows(run: Path, files: Sequence[Path]) -> list[dict[str, Any]]:
@@ -39,10 +34,12 @@ def add_device_rows(run: Path, files: Sequence[Path]) -> list[dict[str, Any]]:
         UserError: no finished run.
         DataError: a file that the app did not write, or one about a model that the run does not have.
     """
-    if not is_run(run) or not (run / "report.json").is_file():
-        raise UserError(f'"{run}" is no finished run; name the --out folder of edgekd build')
-    document = read_json(run / "report.json")
-    rows = []
+    rows: list[dict[str, Any]] = []
+    rewrite(run, lambda document: _add(document, run, files, rows))
+    return rows
+
+
+def _add(document: dict[str, Any], run: Path, files: Sequence[Path], rows: list[dict[str, Any]]) -> None:
     for path in files:
         digest, row = read_row(path)
         model = next((model for model in document["models"] if model["sha256"] == digest), None)
@@ -54,11 +51,6 @@ def add_device_rows(run: Path, files: Sequence[Path]) -> list[dict[str, Any]]:
         same = ("target", "kernel", "num_threads")
         model["latency"] = [old for old in model["latency"] if any(old[key] != row[key] for key in same)] + [row]
         rows.append(row)
-    with writing_to(run, _REMEDY), tempfile.TemporaryDirectory(prefix=".staging-", dir=run) as folder:
-        write(document, Path(folder))
-        for staged in sorted(Path(folder).iterdir()):
-            staged.replace(run / staged.name)
-    return rows
 
 
 def read_row(path: Path) -> tuple[str, dict[str, Any]]:

@@ -23,6 +23,7 @@ from edgekd.config.data import Data
 from edgekd.config.distill import Distill
 from edgekd.config.prune import Prune, check_prune
 from edgekd.config.quantize import Quantize, check_quantize
+from edgekd.config.report import Report
 from edgekd.config.search import Search, check_search
 from edgekd.config.sensitivity import Sensitivity
 from edgekd.config.teacher import Teacher, is_teacher_file
@@ -52,6 +53,7 @@ class Recipe:
     budget: Budget = field(default_factory=Budget)
     benchmark: Benchmark = field(default_factory=Benchmark)
     bundle: Bundle = field(default_factory=Bundle)
+    report: Report = field(default_factory=Report)
     search: Search = field(default_factory=Search)
 
 

@@ -95,6 +95,24 @@ def _build(
     return done
 
 
+def test_the_report_shows_decisions_on_own_images_and_not_the_images(run: Run) -> None:
+    document = json.loads((run.path / "report.json").read_text(encoding="utf-8"))
+    assert [row["model"] for row in document["confusion"]] == ["teacher_fp32", "student_fp32", "student_int8"]
+    for row in (*document["confusion"], *document["reliability"]):
+        counted = row["counts"] if "counts" in row else [[part["n"] for part in row["bins"]]]
+        assert sum(map(sum, counted)) == 40
+    shipped = next(row for row in document["models"] if row["shipped"])
+    right = sum(document["confusion"][-1]["counts"][label][label] for label in range(2))
+    assert right / 40 == pytest.approx(shipped["test"]["top1"])
+    assert document["cases"]["num_mistakes"] == 40 - right
+    assert list(document["learning_curves"]) == ["teacher", "student_alone", "distill", "prune"]
+    assert all(row["thumbnail"] is None for name in ("mistakes", "changed") for row in document["cases"][name])
+    assert "<img" not in (run.path / "report.html").read_text(encoding="utf-8")
+    with np.load(run.path / "scores.npz", allow_pickle=False) as scores:
+        decided = scores["student_int8__test"].argmax(axis=1)
+        assert int((decided == scores["labels__test"]).sum()) == right
+
+
 def test_run_folder_holds_what_the_contract_names(run: Run) -> None:
     names = {path.name for path in run.path.iterdir()}
     assert {"recipe.toml", "report.html", "report.md", "report.json", "models", "bundle", "log.jsonl"} <= names

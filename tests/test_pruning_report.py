@@ -10,7 +10,8 @@ import pytest
 from test_report import document_by_hand
 
 from edgekd import pruning_report
-from edgekd.stages.report import check, render
+from edgekd.page import render
+from edgekd.stages.report import check
 
 SIZES = {"dense": {"tflite_bytes": 614_400, "gzip_bytes": 307_200}}
 SPARSE = {"tflite_bytes": 409_600, "gzip_bytes": 330_000}

@@ -104,7 +104,7 @@ def _print_run(run: Run) -> None:
         models = ", ".join(sorted(path.name for path in (run.path / "models").iterdir())) or "none"
         click.echo(f"stopped after {run.stages[-1].name}; models so far in {run.path / 'models'}: {models}")
         return
-    from edgekd.stages.report import baseline_of, summary_rows, task_of
+    from edgekd.page import baseline_of, summary_rows, task_of
 
     columns: list[tuple[str, str, Callable[[Any], str]]] = [
         ("model", "model", str),

@@ -17,8 +17,11 @@ from edgekd.cli.output import number, print_table, start_output
 )
 @click.option("--top", default=20, show_default=True, type=click.IntRange(1), help="Rows of the table.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures of every layer as JSON.")
+@click.option("--into-report", is_flag=True, help="Set the figures into the report of RUN too.")
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
-def layer_errors(run: Path, data: str | None, images: int, top: int, as_json: bool, cache_dir: Path | None) -> None:
+def layer_errors(
+    run: Path, data: str | None, images: int, top: int, as_json: bool, into_report: bool, cache_dir: Path | None
+) -> None:
     """Which layers of RUN does INT8 hurt? Signal against noise of each, in decibels, worst first.
 
     RUN is the --out folder of edgekd build. The first figure is that of the logits with this layer alone in INT8, by
@@ -34,6 +37,11 @@ def layer_errors(run: Path, data: str | None, images: int, top: int, as_json: bo
     progress = start_output(quiet=False)
     cache = Cache(cache_dir or default_root())
     document = measure(run, data=data, num_images=images, cache=cache, progress=progress)
+    if into_report:
+        from edgekd.rewrite import rewrite
+
+        names = ("split", "num_images", "fp32", "int8", "layers")
+        rewrite(run, lambda report: report.update(layer_errors={name: document[name] for name in names}))
     if as_json:
         click.echo(json.dumps(document, indent=2))
         return

@@ -7,14 +7,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edgekd import attribution, budget_report, host, pruning_report, recipe, target
+from edgekd import attribution, budget_report, host, pruning_report, target
 from edgekd.artifact import Artifact, read_json, write_json
 from edgekd.options import to_table
+from edgekd.page import render
 from edgekd.recipe import Recipe
-from edgekd.report_format import FILTERS
-from edgekd.report_pictures import paretos, waterfall
 from edgekd.run_report import SCHEMA_VERSION
-from edgekd.tasks import MULTI_CLASS, TASKS, Task
+from edgekd.tasks import TASKS
 from edgekd.verification import FINDINGS
 
 DATASET_FIELDS = (
@@ -38,6 +37,8 @@ def report(
     sensitivity: Artifact | None = None,
     aware: Artifact | None = None,
     budget: Mapping[str, Any] | None = None,
+    evidence: Mapping[str, Any] | None = None,
+    trainings: Mapping[str, Artifact] | None = None,
     fitted: Artifact | None = None,
 ) -> dict[str, Any]:
     """Assemble the document, hold it against its schema, and write ``report.json``, ``report.md``, ``report.html``.
@@ -54,14 +55,16 @@ def report(
         sensitivity: of the analysis before it, if there was one.
         aware: of the qat stage, if there was one.
         budget: what was tried to keep the recipe's budget: ``shipped`` and the other ``candidates``.
+        evidence: of :mod:`edgekd.evidence`: what the models decided of single images.
+        trainings: artifacts of the stages that trained, by name; their facts hold a ``history``.
         fitted: of the fit stage, if there was one.
 
     Returns:
         The document.
     """
-    document = assemble(
-        recipe, data, models, verification, benchmark, stages, pruned, sensitivity, aware, budget, fitted
-    )
+    made = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity, aware, budget, fitted)
+    curves = {name: list(training.facts["history"]) for name, training in (trainings or {}).items()}
+    document = {**made, **(evidence or {}), "learning_curves": curves}
     write(document, out_dir)
     return document
 
@@ -162,80 +165,6 @@ def check(document: Document) -> None:
     jsonschema.validate(document, schema)
 
 
-def summary_rows(document: Document) -> list[dict[str, Any]]:
-    """The table of models: size, quality on test, and how they compare with the teacher.
-
-    Each row: ``model, kib, gzip_kib, val_accuracy, accuracy, auc, p50_ms, p50_ci95_ms, times_smaller, times_faster,
-    shipped``; None where a figure was not measured.
-    """
-    baseline, accuracy = baseline_of(document), task_of(document).accuracy
-    rows = []
-    for row in document["models"]:
-        p50, p50_baseline = _p50(row), _p50(baseline)
-        rows.append(
-            {
-                "model": row["id"],
-                "kib": row["tflite_bytes"] / 1024,
-                "gzip_kib": row["gzip_bytes"] / 1024,
-                "val_accuracy": row["val"][accuracy],
-                "accuracy": row["test"][accuracy],
-                "auc": row["test"]["auc"],
-                "p50_ms": p50,
-                "p50_ci95_ms": row["latency"][0]["p50_ci95_ms"] if row["latency"] else None,
-                "times_smaller": baseline["tflite_bytes"] / row["tflite_bytes"],
-                "times_faster": p50_baseline / p50 if p50 and p50_baseline else None,
-                "shipped": row["shipped"],
-            }
-        )
-    return rows
-
-
-def task_of(document: Document) -> Task:
-    """What was asked of an image; a report that does not say it is multi-class."""
-    return TASKS[document["dataset"].get("task", MULTI_CLASS.name)]
-
-
-def baseline_of(document: Document) -> Mapping[str, Any]:
-    """The model that others are compared with: the teacher, or the first where there is none."""
-    models: Sequence[Mapping[str, Any]] = document["models"]
-    return next((row for row in models if row["role"] == "teacher"), models[0])
-
-
-def render(document: Document, template: str) -> str:
-    """Render one of the package's templates from the document alone."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("edgekd", "templates"),
-        autoescape=jinja2.select_autoescape(enabled_extensions=("html.j2",)),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(FILTERS)
-    shipped = next(row for row in document["models"] if row["shipped"])
-    return environment.get_template(template).render(
-        **document,
-        document=document,
-        shipped=shipped,
-        task=task_of(document),
-        baseline=baseline_of(document),
-        rows=summary_rows(document),
-        headline=budget_report.headline(document),
-        trials=budget_report.trials(document),
-        recipe_toml=recipe.to_toml(recipe.from_table(document["recipe"])),
-        paretos=paretos(_to_choose(document), task_of(document).accuracy),
-        waterfall=waterfall(document.get("attribution", []), task_of(document).accuracy_title),
-        pruned=any("pruned" in row["steps"] for row in document["models"]),
-        **pruning_report.shown(document),
-    )
-
-
-def _to_choose(document: Document) -> list[Mapping[str, Any]]:
-    """Models without the one right after its channels were removed, which nobody would ship."""
-    return [row for row in document["models"] if row["id"] != attribution.CUT]
-
-
 def _given_teacher(models: Sequence[Artifact]) -> dict[str, Any] | None:
     """A teacher that came as a file: which, and what it can do."""
     facts = next((model.facts for model in models if "given" in model.facts), None)
@@ -296,7 +225,3 @@ def _why_not_shipped(id: str) -> str:
         "student_int16x8": "16 bits between the layers: some fifty times slower than INT8 on x86",
         "student_int8_io": "integer input and output, for NPUs and microcontrollers",
     }.get(id, "another form of the student")
-
-
-def _p50(row: Mapping[str, Any]) -> float | None:
-    return row["latency"][0]["p50_ms"] if row["latency"] else None
