@@ -29,6 +29,7 @@ KEYS = (
     *("benchmark.target", "benchmark.num_processes", "benchmark.num_runs", "benchmark.warmup_runs"),
     *("data.name", "data.path", "data.task", "data.image_size", "data.resize", "data.num_calibration_samples"),
     *("data.val_fraction", "data.test_fraction", "data.split_seed", "data.skip_unreadable", "seed"),
+    *("data.max_duplicates", "data.deduplicate"),
 )
 """Keys of a recipe that mean something where nothing is trained; ``teacher.file`` describes the network's input."""
 

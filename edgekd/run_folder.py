@@ -24,7 +24,7 @@ from edgekd.verification import DISAGREEMENTS_FILE, SCORES_FILE
 LOG_FILE = "log.jsonl"
 FIRST_EVENT = "run"
 REPORTS = ("report.html", "report.md", "report.json")
-RESULTS = (*REPORTS, "recipe.toml", "models", "bundle", SCORES_FILE, DISAGREEMENTS_FILE)
+RESULTS = (*REPORTS, "recipe.toml", "models", "bundle", SCORES_FILE, DISAGREEMENTS_FILE, "near_duplicates.png")
 COMPRESSED = ("compression.md", "compression.json")
 """What ``edgekd compress`` writes beside ``models/``, in the place of the others."""
 

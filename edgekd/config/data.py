@@ -63,5 +63,15 @@ class Data:
     test_fraction: float = option(0.15, "share taken for the test where the data has no such split", above=0, below=0.5)
     split_seed: int = option(0, "seed of those splits and of the choice of calibration images", minimum=0)
     skip_unreadable: bool = option(False, "go on without unreadable files; the report counts them")
+    max_duplicates: float = option(
+        0.02,
+        "share of the val and of the test images that may stand, pixel for pixel, in another split before them; more "
+        "is an error",
+        minimum=0,
+        maximum=1,
+    )
+    deduplicate: bool = option(
+        False, "leave out of train what stands in val or test too, pixel for pixel, and out of val what stands in test"
+    )
     licence: str = option("", "licence of own data, for the report and the manifest")
     source: str = option("", "where own data comes from, for the report and the manifest")

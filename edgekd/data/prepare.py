@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from edgekd.artifact import Artifact, write_json
 from edgekd.config.data import Data
 from edgekd.data.arrange import listed
 from edgekd.data.coverage import coverage_warnings
 from edgekd.data.dataset import COLUMNS_FILE, SPLITS
+from edgekd.data.decode import Found, write_split
+from edgekd.data.fingerprint import Fingerprints
+from edgekd.data.leak_check import check_leaks
 from edgekd.data.source import PictureRef, Source, SourceSplit
 from edgekd.data.sources import load_source
 from edgekd.errors import DataError
-from edgekd.preprocessing import SIXTEEN_BIT_MAX, preprocess
-from edgekd.progress import Progress, Task
+from edgekd.preprocessing import SIXTEEN_BIT_MAX
+from edgekd.progress import Progress
 
 logger = logging.getLogger("edgekd")
 
@@ -48,14 +47,6 @@ class Probe:
     num_classes: int
     fingerprint: str
     task: str
-
-
-@dataclass(frozen=True)
-class _Found:
-    """What decoding finds, by name of the picture: why it is unreadable, and the largest value of a 16-bit one."""
-
-    unreadable: dict[str, str]
-    largest: dict[str, int]
 
 
 def probe(config: Data) -> Probe:
@@ -87,7 +78,8 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
 
     Writes ``<split>_images.npy`` (uint8 ``(n, s, s, 3)``), ``<split>_labels.npy`` (int64 ``(n,)``, of a multi-label
     task ``(n, K)``) and ``calibration_indices.npy`` (into train, sorted); where they are known, ``<split>_groups.npy``
-    (int64 ``(n,)``, a number for each patient) and ``columns.json`` (subgroups by split and column). Calibration
+    (int64 ``(n,)``, a number for each patient) and ``columns.json`` (subgroups by split and column); of a public set in
+    which images of two splits are nearly the same, ``near_duplicates.png`` with such pairs side by side. Calibration
     images are drawn from train alone, in equal shares of the classes as far as they reach.
 
     Args:
@@ -96,18 +88,21 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
         progress: where the task is shown.
 
     Raises:
-        DataError: unreadable pictures, unless ``skip_unreadable`` is set; a class that a split lacks.
+        DataError: unreadable pictures, unless ``skip_unreadable`` is set; a class that a split lacks; more images in
+            two splits than ``max_duplicates`` allows.
     """
     source = load_source(config)
     _check_classes(source)
-    found = _Found({}, {})
+    found = Found()
+    splits: dict[str, SourceSplit] = {}
+    prints: dict[str, Fingerprints] = {}
     with (progress or Progress()).task("data", sum(len(split.labels) for split in source.splits.values())) as task:
-        splits = {
-            name: _write_images(out_dir / f"{name}_images.npy", source.splits[name], config, found, task)
-            for name in SPLITS
-        }
+        for name in SPLITS:
+            path = out_dir / f"{name}_images.npy"
+            splits[name], prints[name] = write_split(path, source.splits[name], config, found, task)
     _check_unreadable(found.unreadable, config)
-    source = replace(source, splits=splits)
+    checked = check_leaks(replace(source, splits=splits), prints, config, out_dir)
+    source, splits = checked.source, checked.source.splits
     _check_classes(source)
     for name in SPLITS:
         np.save(out_dir / f"{name}_labels.npy", splits[name].labels)
@@ -119,7 +114,8 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
     indices = calibration_indices(splits["train"].labels, config.num_calibration_samples, config.split_seed)
     np.save(out_dir / "calibration_indices.npy", indices)
     warnings = _warnings(source, config, out_dir, found, indices)
-    return Artifact.seal(out_dir, _facts(source, config, indices, found.unreadable, warnings))
+    facts = _facts(source, config, indices, found.unreadable, [*warnings, *checked.warnings])
+    return Artifact.seal(out_dir, {**facts, "leaks": checked.facts})
 
 
 def calibration_indices(labels: NDArray[np.int64], count: int, seed: int) -> NDArray[np.int64]:
@@ -150,36 +146,6 @@ def _shorter_side(picture: PictureRef) -> int | None:
         return None
 
 
-def _write_images(path: Path, split: SourceSplit, config: Data, found: _Found, task: Task) -> SourceSplit:
-    """Write the preprocessed pictures of a split one after the other; return the split without unreadable ones."""
-    readable = np.ones(len(split.labels), bool)
-    with path.open("wb") as file:
-        _write_header(file, len(readable), config.image_size)
-        for index, picture in enumerate(split.pictures):
-            try:
-                pixels = picture if isinstance(picture, np.ndarray) else picture.read()
-                if isinstance(pixels, Image.Image) and pixels.mode.startswith("I"):
-                    found.largest[split.name(index)] = int(np.max(pixels.getextrema()))
-                file.write(preprocess(pixels, config.image_size, config.resize, config.sixteen_bit_max).tobytes())
-            except DataError as error:
-                if isinstance(picture, np.ndarray):
-                    raise
-                readable[index] = False
-                found.unreadable[picture.name] = str(error)
-            task.advance(1)
-        if readable.all():
-            return split
-        # The format leaves room in the header, so that a smaller count takes as many bytes.
-        file.seek(0)
-        _write_header(file, int(readable.sum()), config.image_size)
-    return split.take(readable)
-
-
-def _write_header(file: BinaryIO, count: int, size: int) -> None:
-    header = {"descr": "|u1", "fortran_order": False, "shape": (count, size, size, 3)}
-    np.lib.format.write_array_header_1_0(file, header)
-
-
 def _check_classes(source: Source) -> None:
     for name in SPLITS:
         labels = source.splits[name].labels
@@ -205,7 +171,7 @@ def _check_unreadable(unreadable: dict[str, str], config: Data) -> None:
         )
 
 
-def _warnings(source: Source, config: Data, out_dir: Path, found: _Found, calibration: NDArray[np.int64]) -> list[str]:
+def _warnings(source: Source, config: Data, out_dir: Path, found: Found, calibration: NDArray[np.int64]) -> list[str]:
     warnings = list(source.warnings)
     largest = max(found.largest.values(), default=SIXTEEN_BIT_MAX)
     if largest <= config.sixteen_bit_max // 2:
@@ -230,17 +196,7 @@ def _warnings(source: Source, config: Data, out_dir: Path, found: _Found, calibr
         source.splits["val"].labels,
         source.class_names,
     )
-    digests = {name: _pixel_digests(out_dir / f"{name}_images.npy") for name in SPLITS}
-    for first, second in (("train", "val"), ("train", "test"), ("val", "test")):
-        shared = sum((Counter(digests[first]) & Counter(digests[second])).values())
-        if shared:
-            warnings.append(f"{shared} image(s) stand in both {first} and {second}, pixel for pixel")
     return warnings
-
-
-def _pixel_digests(path: Path) -> list[bytes]:
-    images = np.load(path, mmap_mode="r", allow_pickle=False)
-    return [hashlib.sha256(image.tobytes()).digest() for image in images]
 
 
 def _facts(
