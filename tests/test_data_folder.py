@@ -17,7 +17,7 @@ from edgekd.errors import DataError
 def fill(folder: Path, count: int, suffix: str = ".png", start: int = 0) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(start, start + count):
-        pixels = np.random.default_rng((len(folder.name), number)).integers(0, 256, (20, 24), dtype=np.uint8)
+        pixels = np.random.default_rng([*folder.name.encode(), number]).integers(0, 256, (20, 24), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / f"image_{number:03d}{suffix}")
 
 
@@ -180,7 +180,7 @@ def test_mixed_modes_and_sizes_are_prepared(tmp_path: Path) -> None:
         Image.new("P", (40, 40)).save(folder / "palette.bmp")
         Image.new("I;16", (40, 40)).save(folder / "deep.png")
         Image.new("RGBA", (40, 40)).save(folder / "glass.png")
-    artifact = prepared(tmp_path / "root", tmp_path / "out")
+    artifact = prepared(tmp_path / "root", tmp_path / "out", max_duplicates=1.0)
     assert artifact.facts["num_train"] + artifact.facts["num_val"] + artifact.facts["num_test"] == 12
 
 
@@ -189,11 +189,11 @@ def test_twelve_bits_in_sixteen_are_warned_of_and_mended(tmp_path: Path) -> None
         (tmp_path / "root" / label).mkdir(parents=True)
         for number in range(4):
             Image.fromarray(np.full((8, 8), level, np.uint16)).save(tmp_path / "root" / label / f"{number}.png")
-    (warning,) = prepared(tmp_path / "root", tmp_path / "out").facts["warnings"][:1]
+    (warning,) = prepared(tmp_path / "root", tmp_path / "out", max_duplicates=1.0).facts["warnings"][:1]
     assert warning.startswith(
         "8 image(s) of 16 bits have no value above 4000, so that 65535 as white leaves 16 grey levels of 256; "
     )
-    artifact = prepared(tmp_path / "root", tmp_path / "mended", sixteen_bit_max=4095)
+    artifact = prepared(tmp_path / "root", tmp_path / "mended", sixteen_bit_max=4095, max_duplicates=1.0)
     assert not any("16 bits" in warning for warning in artifact.facts["warnings"])
     train = data.Dataset.open(artifact).train
     assert set(np.unique(train.images[train.labels == 1])) == {4000 >> 4}

@@ -151,7 +151,7 @@ def test_pneumoniamnist_is_read_as_its_readme_says(shared_data: Path, tmp_path: 
         "test": [234, 390],
     }
     assert any("not the official pneumoniamnist file" in warning for warning in facts["warnings"])
-    assert "8 image(s) stand in both train and val, pixel for pixel" in facts["warnings"]
+    assert any(text.startswith("8 image(s) of val stand in train too, pixel for pixel") for text in facts["warnings"])
     assert dataset.calibration_images.shape == (256, 32, 32, 3)
     assert str(shared_data) not in str(facts)
 
@@ -162,7 +162,7 @@ def test_breastmnist_by_its_file_name(shared_data: Path, tmp_path: Path) -> None
     (tmp_path / "out").mkdir()
     facts = data.prepare(Data(path=str(path), image_size=28), tmp_path / "out").facts
     assert (facts["num_train"], facts["num_val"], facts["num_test"]) == (546, 78, 156)
-    assert "1 image(s) stand in both train and test, pixel for pixel" in facts["warnings"]
+    assert any(text.startswith("1 image(s) of test stand in train too, pixel for pixel") for text in facts["warnings"])
 
 
 def multi_hot(count: int, seed: int = 0, labels: int = 3) -> np.ndarray:

@@ -17,6 +17,7 @@ from edgekd.cli.bundle import bundle
 from edgekd.cli.cache import cache
 from edgekd.cli.completion import completion
 from edgekd.cli.compress import compress
+from edgekd.cli.data import data
 from edgekd.cli.doctor import doctor
 from edgekd.cli.init import init
 from edgekd.cli.inspect import inspect
@@ -109,6 +110,6 @@ def main() -> None:
 
 for _command in (
     *(init, build, ablate, sensitivity, compress, search, teacher_logits, benchmark, bundle, layer_errors, report),
-    *(inspect, verify, target, cache, doctor, completion),
+    *(data, inspect, verify, target, cache, doctor, completion),
 ):
     main.add_command(_command)

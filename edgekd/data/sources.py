@@ -70,7 +70,12 @@ def load_source(config: Data) -> Source:
     Raises:
         DataError: unknown name, nothing at the path, data that cannot be used, or a task that its labels do not allow.
     """
-    source = _load(config)
+    return finish(find(config), config)
+
+
+def finish(found: Source | Listing, config: Data) -> Source:
+    """Divide what :func:`find` has listed, and say what the task is. Raises DataError as :func:`load_source`."""
+    source = arrange(found, config) if isinstance(found, Listing) else found
     return replace(source, task=_task(source, config.task))
 
 
@@ -94,7 +99,12 @@ def _task(source: Source, asked: str) -> str:
     return allowed[asked]
 
 
-def _load(config: Data) -> Source:
+def find(config: Data) -> Source | Listing:
+    """Find the data set that a recipe names, own files as a listing that is not divided yet.
+
+    Raises:
+        DataError: unknown name, nothing at the path, a table or a file that cannot be used.
+    """
     path = Path(config.path)
     if config.patient_pattern and config.patient_column:
         raise DataError("data.patient_pattern and data.patient_column both say who the patient is; give one of them")
@@ -110,7 +120,7 @@ def _load(config: Data) -> Source:
         _refuse(config, OWN_KEYS, f'"{path.name}"')
         return load_npz(path, path.stem if path.stem in medmnist.TABLE else "", config)
     try:
-        return arrange(with_headers(_list(path, config), config), config)
+        return with_headers(_list(path, config), config)
     except OSError as error:
         raise DataError(f'"{error.filename or path}" cannot be read: {error.strerror or error}') from None
 
