@@ -76,8 +76,8 @@ def conflicts(parts: Parts, groups: Sequence[Sequence[Place]]) -> list[Sequence[
     return [group for group in groups if len({parts[name].labels[index] for name, index in group}) > 1]
 
 
-def between(parts: Parts, groups: Sequence[Sequence[Place]]) -> list[Between]:
-    """What each two parts share; ``groups`` as :func:`same_images` gives them."""
+def between(parts: Parts, groups: Sequence[Sequence[Place]], *, near: bool = True) -> list[Between]:
+    """What each two parts share; ``groups`` as :func:`same_images` gives them. Near ones are looked for if asked."""
     exact: dict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for group in groups:
         earliest: dict[str, int] = {}
@@ -91,7 +91,7 @@ def between(parts: Parts, groups: Sequence[Sequence[Place]]) -> list[Between]:
             first,
             second,
             tuple(sorted(exact[first, second], key=lambda pair: pair[1])),
-            tuple(near_pairs(parts[first].prints, parts[second].prints)),
+            tuple(near_pairs(parts[first].prints, parts[second].prints) if near else ()),
         )
         for first, second in combinations(parts, 2)
     ]

@@ -13,6 +13,7 @@ import numpy as np
 
 from edgekd.config.data import Data
 from edgekd.data import leaks
+from edgekd.data.dataset import SPLITS
 from edgekd.data.fingerprint import near_pairs_within
 from edgekd.data.source import Listing, Source
 from edgekd.data.sources import find, finish
@@ -100,7 +101,7 @@ def look(config: Data, *, progress: Progress | None = None) -> Look:
         ),
         "warnings": list(found.warnings),
         "notes": list(found.notes),
-        "refused": _refusal(found, config),
+        "refused": _refusal(found, config, parts, sum(len(one.unreadable) for one in tallies.values())),
     }
     readable = {name: one.readable for name, one in tallies.items()}
     places = [[(name, readable[name][index]) for name, index in pair] for pair in near]
@@ -175,10 +176,23 @@ def _group(parts: leaks.Parts, group: Sequence[leaks.Place]) -> dict[str, list[s
     }
 
 
-def _refusal(found: Source | Listing, config: Data) -> str | None:
+def _refusal(found: Source | Listing, config: Data, parts: leaks.Parts, num_unreadable: int) -> str | None:
     """Why a build would not take the data; a path to it is not repeated."""
     try:
-        finish(found, config)
+        source = finish(found, config)
+        divided = _drawn(source, parts[UNDIVIDED]) if UNDIVIDED in parts else parts
+        if not config.deduplicate:
+            same = leaks.same_images(divided)
+            leaks.check_limit(divided, leaks.between(divided, same, near=False), config.max_duplicates)
     except EdgekdError as error:
         return str(error).replace(str(Path(config.path)), found.name) if config.path else str(error)
+    if num_unreadable and not config.skip_unreadable:
+        return f"{num_unreadable} unreadable image(s); mend or remove them, or --set data.skip_unreadable=true"
     return None
+
+
+def _drawn(source: Source, part: leaks.Part) -> dict[str, leaks.Part]:
+    """The images by the splits that a build would draw."""
+    split_of = {split.name(index): name for name, split in source.splits.items() for index in range(len(split.labels))}
+    names = np.array([split_of[name] for name in part.names])
+    return {name: part.take(names == name) for name in SPLITS}
