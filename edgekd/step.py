@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -67,6 +67,25 @@ class Learner:
         return cls(
             model, lambda pixels, batch: objective(batch, model(pixels, training=True)), model.trainable_variables
         )
+
+
+def num_steps(training: Training, num_train: int) -> int:
+    """Steps of an epoch; images that would not fill a batch wait for another epoch."""
+    return max(1, num_train // training.batch_size)
+
+
+def make_batches(
+    split: Split, training: Training, views: Views, seed: int, soft_targets: LogitsStore | None, first: int
+) -> Iterator[Batch]:
+    """Every batch of a training from step ``first`` on: epoch by epoch, in the order and the view drawn for each."""
+    class_weights, per_epoch = weights_of_classes(training, split), num_steps(training, len(split.labels))
+    for epoch in range(first // per_epoch, training.epochs):
+        order = epoch_order(seed, epoch, len(split.labels))
+        view = epoch if soft_targets is None else epoch % len(soft_targets)
+        for step in range(max(first, epoch * per_epoch), (epoch + 1) * per_epoch):
+            indices = np.sort(order[step % per_epoch * training.batch_size :][: training.batch_size])
+            at = (step, training.epochs * per_epoch)
+            yield make_batch(split, indices, view, views, seed, soft_targets, class_weights, *at)
 
 
 def make_batch(

@@ -15,6 +15,7 @@ import time
 import uuid
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,18 +27,12 @@ from edgekd import losses, metrics
 from edgekd._keras import tf
 from edgekd.config.training import Training, Views
 from edgekd.data import Dataset, Split
+from edgekd.data.pool import ahead
 from edgekd.errors import TrainingError
 from edgekd.logits_store import LogitsStore
+from edgekd.mapped import release
 from edgekd.progress import Progress
-from edgekd.step import (
-    Learner,
-    epoch_order,
-    learning_rate_at,
-    make_batch,
-    make_optimizer,
-    make_step,
-    weights_of_classes,
-)
+from edgekd.step import Learner, learning_rate_at, make_batches, make_optimizer, make_step, num_steps
 from edgekd.tasks import probabilities
 
 logger = logging.getLogger("edgekd")
@@ -112,7 +107,7 @@ def fit(
     hooks, model = hooks or Hooks(), learner.model
     if training.keep == "last":
         first_epoch_kept = training.epochs - 1
-    steps_per_epoch = max(1, len(dataset.train.labels) // training.batch_size)
+    steps_per_epoch = num_steps(training, len(dataset.train.labels))
     total_steps = training.epochs * steps_per_epoch
     optimizer = make_optimizer(learner, training)
     predict = make_predict(model)
@@ -125,19 +120,15 @@ def fit(
         score = evaluate(predict, dataset.val)
         state.best, state.best_weights = rank(score), model.get_weights()
     hooks.on_start(optimizer)
-    class_weights = weights_of_classes(training, dataset.train)
     step_function = make_step(learner, optimizer)
     last_saved = time.monotonic()
-    with progress.task(title, total_steps * training.batch_size) as task:
+    batches = make_batches(dataset.train, training, views, seed, soft_targets, state.step)
+    with progress.task(title, total_steps * training.batch_size) as task, closing(ahead(batches)) as waiting:
         task.skip(state.step * training.batch_size)
         task.resume(state.history)
         while state.step < total_steps:
             epoch, position = divmod(state.step, steps_per_epoch)
-            order = epoch_order(seed, epoch, len(dataset.train.labels))
-            indices = np.sort(order[position * training.batch_size :][: training.batch_size])
-            view = epoch if soft_targets is None else epoch % len(soft_targets)
-            at = (state.step, total_steps)
-            batch = make_batch(dataset.train, indices, view, views, seed, soft_targets, class_weights, *at)
+            batch = next(waiting)
             hooks.before_step()
             loss = float(step_function(learning_rate_at(training, state.step, steps_per_epoch), batch))
             if not math.isfinite(loss):
@@ -168,7 +159,11 @@ def make_predict(model: Any, batch_size: int = 256) -> Predict:
 
     def predict(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         starts = range(0, len(images), batch_size)
-        return np.concatenate([compiled(tf.constant(images[start : start + batch_size])).numpy() for start in starts])
+        logits = []
+        for start in starts:
+            logits.append(compiled(tf.constant(images[start : start + batch_size])).numpy())
+            release(images)
+        return np.concatenate(logits)
 
     return predict
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from edgekd._keras import tf
 from edgekd.config.training import Views
+from edgekd.mapped import release
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
@@ -205,7 +206,9 @@ def set_scene(
 
     def views_of(chosen: NDArray[np.integer]) -> View:
         drawn = view_parameters(config, seed, chosen, view, side)
-        return View(images[chosen], drawn.transforms, drawn.contrast, drawn.brightness)
+        pixels = images[chosen]
+        release(images)
+        return View(pixels, drawn.transforms, drawn.contrast, drawn.brightness)
 
     mixture = draw_mixture(config, seed, samples, view, len(images), side)
     if mixture is None:

@@ -18,7 +18,7 @@ ROOT = Path(edgekd.__file__).resolve().parent
 # A module imports from the rows above its own. Rows of one number make up one level of the design.
 LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.0, ("errors", "units", "quiet", "host")),
-    (0.1, ("registry", "options", "progress", "child", "children")),
+    (0.1, ("registry", "options", "progress", "child", "children", "mapped")),
     (0.2, ("tasks",)),
     (1.0, ("artifact", "preprocessing", "_keras", "_litert", "steady", "machine")),
     (1.1, ("target",)),

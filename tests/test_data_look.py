@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from edgekd.data.contact_sheet import contact_sheet
 from edgekd.data.known import known
 from edgekd.data.look import look
 from edgekd.data.made_up import made_up_images
-from edgekd.data.pool import ordered
+from edgekd.data.pool import ahead, ordered
 from edgekd.errors import DataError
 
 MakeNpz = Callable[..., Path]
@@ -233,3 +234,27 @@ def test_results_come_in_order_and_not_far_ahead(threads: int) -> None:
 
     with pytest.raises(DataError, match="number 0"):
         list(ordered(fail, 5, threads=threads))
+
+
+def test_the_next_item_is_made_while_one_is_used() -> None:
+    made: list[int] = []
+    asked = [threading.Event() for _ in range(4)]
+
+    def items() -> Iterator[int]:
+        for number in range(3):
+            made.append(number)
+            asked[number].set()
+            yield number
+
+    given = ahead(items())
+    assert next(given) == 0
+    assert asked[1].wait(10)  # without being asked for
+    assert list(given) == [1, 2]
+    assert made == [0, 1, 2]
+
+    def broken() -> Iterator[int]:
+        yield 1
+        raise DataError("damaged")
+
+    with pytest.raises(DataError, match="damaged"):
+        list(ahead(broken()))

@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edgekd.mapped import release
+
 # Rarer than this by chance, it is told; differences of fewer grey levels change no range that matters.
 _CHANCE = 0.001
 _LEVELS = 4
+_IMAGES_HELD = 256
 _FIGURES = ("mean grey level", "1st percentile of grey levels", "99th percentile of grey levels")
 
 
@@ -54,7 +57,9 @@ def coverage_warnings(
 def brightness(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Mean, 1st and 99th percentile of the grey levels of each image, shape ``(n, 3)``."""
     rows = np.empty((len(images), 3))
-    for row, image in zip(rows, images, strict=True):
+    for index, (row, image) in enumerate(zip(rows, images, strict=True)):
+        if index % _IMAGES_HELD == 0:
+            release(images)
         counts = np.bincount(image.ravel(), minlength=256)
         shares = np.cumsum(counts) / image.size
         row[:] = counts @ np.arange(256) / image.size, np.searchsorted(shares, 0.01), np.searchsorted(shares, 0.99)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 
@@ -41,6 +41,16 @@ def ordered(function: Callable[[int], T], count: int, *, threads: int | None = N
         finally:
             for future in waiting:
                 future.cancel()
+
+
+def ahead(items: Iterator[T]) -> Generator[T, None, None]:
+    """Yield what an iterator gives; a thread computes the next item while this one is used."""
+    with ThreadPoolExecutor(1) as pool:
+        end = object()
+        waiting = pool.submit(next, items, end)
+        while (item := waiting.result()) is not end:
+            waiting = pool.submit(next, items, end)
+            yield cast(T, item)
 
 
 def processors() -> int:
