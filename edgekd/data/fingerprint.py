@@ -43,7 +43,8 @@ def fingerprint(rgb: Image.Image) -> Fingerprint:
     digest = hashlib.blake2b(f"{rgb.width} x {rgb.height} ".encode(), digest_size=16)
     digest.update(rgb.tobytes())
     small = rgb.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR, reducing_gap=3.0)
-    return Fingerprint(digest.digest(), small.tobytes())
+    # A copy: Pillow's own bytes are what is left of a buffer of 64 KiB, and keep others from its place.
+    return Fingerprint(digest.digest(), np.asarray(small).tobytes())
 
 
 @dataclass(frozen=True)
