@@ -38,7 +38,7 @@ class Part:
 
     def take(self, kept: NDArray[np.bool_]) -> Part:
         """Only those images that a mask ``(n,)`` keeps."""
-        rows = np.flatnonzero(kept)
+        rows = np.flatnonzero(kept).tolist()
         return Part([self.names[row] for row in rows], [self.labels[row] for row in rows], self.prints.take(kept))
 
 

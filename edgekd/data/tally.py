@@ -100,10 +100,8 @@ def heaps(found: Source | Listing) -> dict[str, Heap]:
 
 def _of_split(source: Source, name: str) -> Heap:
     split, classes = source.splits[name], source.class_names
-    if split.labels.ndim == 1:
-        labels = [(classes[label],) for label in split.labels]
-    else:
-        labels = [tuple(classes[label] for label in np.flatnonzero(row)) for row in split.labels]
+    numbers = split.labels[:, None].tolist() if split.labels.ndim == 1 else map(np.flatnonzero, split.labels)
+    labels = [tuple(classes[number] for number in row) for row in numbers]
     prefix = name if isinstance(split.pictures, np.ndarray) else ""
     return Heap(split.pictures, [f"{prefix}{split.name(index)}" for index in range(len(labels))], labels)
 
