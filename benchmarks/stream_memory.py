@@ -1,9 +1,10 @@
 """What it takes to prepare and train on images that need not fit into memory: peak memory, and time spent waiting.
 
 Images are drawn as they are asked for, prepared by the data stage into files that are mapped, and trained on by the
-loop that every network goes through, for some steps. Each part runs in a fresh process, and again in one with a few
-images alone: that is the process without data, whose peak is taken off. Resident memory counts mapped pages. Waiting is
-the time in which the loop had no batch; the first steps, in which TensorFlow compiles, are left out.
+loop that every network goes through, for some steps; then each batch of an epoch is made once, without training. Each
+part runs in a fresh process, and again in one with a few images alone: that is the process without data, whose peak is
+taken off. Resident memory counts mapped pages. Waiting is the time in which the loop had no batch; the first steps, in
+which TensorFlow compiles, are left out.
 """
 
 from __future__ import annotations
@@ -149,6 +150,19 @@ def train(folder: Path, num_steps: int, batch_size: int) -> dict[str, float]:
     }
 
 
+def read(folder: Path, batch_size: int) -> dict[str, float]:
+    """Make every batch of an epoch, as training does, and train on none: each image is read once."""
+    from edgekd.config.training import Training, Views
+    from edgekd.data import Dataset
+    from edgekd.step import make_batches
+
+    train = Dataset.open(Artifact.open(folder)).train
+    start = time.perf_counter()
+    settings = Training(epochs=1, batch_size=batch_size)
+    count = sum(len(batch.indices) for batch in make_batches(train, settings, Views(), 0, None, 0))
+    return {"num_images": count, "images_per_s": count / (time.perf_counter() - start)}
+
+
 def measured(work: Callable[..., dict[str, float]], *arguments: Any) -> dict[str, float]:
     return {**work(*arguments), "memory_bytes": peak_rss_bytes()}
 
@@ -175,10 +189,11 @@ def main() -> None:
             folder.mkdir(parents=True)
             found[f"prepare_{kind}"] = in_fresh_process(prepare, folder, count, options.side)
             found[f"train_{kind}"] = in_fresh_process(train, folder, options.num_steps, options.batch_size)
+            found[f"read_{kind}"] = in_fresh_process(read, folder, options.batch_size)
             shutil.rmtree(folder.parent)
     above = {
         part: found[f"{part}_with_data"]["memory_bytes"] - found[f"{part}_without_data"]["memory_bytes"]
-        for part in ("prepare", "train")
+        for part in ("prepare", "train", "read")
     }
     waiting = found["train_with_data"]["waiting"]
     _host.report(
@@ -191,6 +206,7 @@ def main() -> None:
             "num_steps": options.num_steps,
             "memory_bytes_above_preparing": above["prepare"],
             "memory_bytes_above_training": above["train"],
+            "memory_bytes_above_reading": above["read"],
             "max_memory_bytes": MAX_MEMORY_BYTES,
             "waiting": round(waiting, 4),
             "max_waiting": MAX_WAITING,
