@@ -14,7 +14,7 @@ from edgekd import data, ensemble, limits, recipe
 from edgekd.artifact import Artifact
 from edgekd.builder import Builder, run_name
 from edgekd.cache import Cache, StageRecord, versions
-from edgekd.data.leak_check import NEAR_FILE
+from edgekd.data.leak_check import near_picture
 from edgekd.errors import OutputError
 from edgekd.forms import on_the_way
 from edgekd.logits_store import Part
@@ -90,9 +90,8 @@ def build(
         if verified := builder.artifacts.get("verify"):
             for name in (SCORES_FILE, DISAGREEMENTS_FILE):
                 shutil.copyfile(verified.path / name, folder.staging / name)
-        near = builder.artifacts["data"].path / NEAR_FILE
-        if near.exists():
-            shutil.copyfile(near, folder.staging / NEAR_FILE)
+        if near := near_picture(builder.artifacts["data"], resolved.report.thumbnails):
+            shutil.copyfile(near, folder.staging / near.name)
         (folder.staging / "recipe.toml").write_text(recipe.to_toml(resolved), encoding="utf-8")
         folder.publish()
     report = Report.read(out) if "report" in {record.name for record in builder.records} else None

@@ -22,6 +22,7 @@ from edgekd.data.fingerprint import (
     near_pairs_within,
     perceptual_hashes,
 )
+from edgekd.data.leak_check import near_picture
 from edgekd.data.made_up import made_up_images
 from edgekd.errors import DataError
 
@@ -223,7 +224,9 @@ def test_files_of_another_format_with_the_same_pixels_are_found(tmp_path: Path, 
     assert facts["leaks"]["exact"][0]["pairs"] == [["train[0]", "test[0]"]]
 
 
-def test_pictures_of_near_pairs_only_of_public_data(shared_data: Path, tmp_path: Path, prepared: Prepare) -> None:
+def test_near_pairs_are_drawn_and_shown_where_the_recipe_lets_them(
+    shared_data: Path, tmp_path: Path, prepared: Prepare
+) -> None:
     images = made_up_images(24, 20, 6)
     images[20] = (images[2] * 0.9).astype(np.uint8)
     own = prepared(folder_of(tmp_path / "own", images))
@@ -231,10 +234,17 @@ def test_pictures_of_near_pairs_only_of_public_data(shared_data: Path, tmp_path:
         {"splits": ["train", "test"], "num_images": 1, "pairs": [["train/a/p02_1.png", "test/a/p20_1.png"]]}
     ]
     assert "1 image(s) of test are nearly the same as one of train" in str(own.facts["warnings"])
-    assert not (own.path / "near_duplicates.png").exists()
+    picture = own.path / "near_duplicates.png"
+    with Image.open(picture) as sheet:
+        assert sheet.size == (2 * 100 + 4, 104)
+    assert [near_picture(own, shown) for shown in ("never", "public", "always")] == [None, None, picture]
     public = prepared(shared_data / "breastmnist.npz", name="breastmnist")
     with Image.open(public.path / "near_duplicates.png") as sheet:
         assert sheet.size == (6 * 100 + 4, 8 * 100 + 4)  # 24 pairs, three in a row
+    assert near_picture(public, "never") is None
+    assert near_picture(public, "public") == public.path / "near_duplicates.png"
+    plain = prepared(shared_data / "pneumoniamnist.npz", name="pneumoniamnist")
+    assert near_picture(plain, "always") is None  # there is no such pair
 
 
 @pytest.mark.parametrize("name", ["pneumoniamnist", "breastmnist"])

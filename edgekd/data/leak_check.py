@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from edgekd.artifact import Artifact
 from edgekd.config.data import Data
 from edgekd.data import leaks
 from edgekd.data.contact_sheet import contact_sheet
@@ -39,8 +40,8 @@ class Checked:
 def check_leaks(source: Source, prints: Mapping[str, Fingerprints], config: Data, out_dir: Path) -> Checked:
     """Find images that stand in two splits, or under two labels, by the pixels they were decoded to.
 
-    With ``deduplicate``, rows of the written images are dropped. Of a public set, pairs that are nearly the same are
-    drawn into :data:`NEAR_FILE`.
+    With ``deduplicate``, rows of the written images are dropped. Pairs that are nearly the same are drawn into
+    :data:`NEAR_FILE`.
 
     Args:
         source: with readable pictures alone.
@@ -65,8 +66,7 @@ def check_leaks(source: Source, prints: Mapping[str, Fingerprints], config: Data
     same = leaks.same_images(parts)
     shared, opposed = leaks.between(parts, same), leaks.conflicts(parts, same)
     leaks.check_limit(parts, shared, config.max_duplicates)
-    if source.public:
-        _draw_near(out_dir, shared)
+    _draw_near(out_dir, shared)
     warnings = leaks.warnings(shared, opposed)
     if dropped:
         counts = ", ".join(f"{count} image(s) of {name}" for name, count in dropped.items())
@@ -77,6 +77,13 @@ def check_leaks(source: Source, prints: Mapping[str, Fingerprints], config: Data
         **leaks.to_json(parts, shared, opposed),
     }
     return Checked(replace(source, splits=splits), warnings, facts)
+
+
+def near_picture(data: Artifact, thumbnails: str) -> Path | None:
+    """The picture of pairs that are nearly the same, where there is one and ``report.thumbnails`` lets it be shown."""
+    allowed = thumbnails == "always" or (thumbnails == "public" and data.facts["public"])
+    path = data.path / NEAR_FILE
+    return path if allowed and path.exists() else None
 
 
 def _names(name: str, split: SourceSplit, config: Data) -> Sequence[str]:

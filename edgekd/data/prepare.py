@@ -78,9 +78,9 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
 
     Writes ``<split>_images.npy`` (uint8 ``(n, s, s, 3)``), ``<split>_labels.npy`` (int64 ``(n,)``, of a multi-label
     task ``(n, K)``) and ``calibration_indices.npy`` (into train, sorted); where they are known, ``<split>_groups.npy``
-    (int64 ``(n,)``, a number for each patient) and ``columns.json`` (subgroups by split and column); of a public set in
-    which images of two splits are nearly the same, ``near_duplicates.png`` with such pairs side by side. Calibration
-    images are drawn from train alone, in equal shares of the classes as far as they reach.
+    (int64 ``(n,)``, a number for each patient) and ``columns.json`` (subgroups by split and column); where images of
+    two splits are nearly the same, ``near_duplicates.png`` with such pairs side by side. Calibration images are drawn
+    from train alone, in equal shares of the classes as far as they reach.
 
     Args:
         config: which data, and the image size, which must be set.
