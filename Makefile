@@ -15,7 +15,7 @@ demo: .venv/installed
 	touch $@
 
 test: lint .venv-mediapipe/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 docs: .venv/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
