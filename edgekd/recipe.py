@@ -21,6 +21,7 @@ from edgekd.config.budget import Budget
 from edgekd.config.bundle import Bundle
 from edgekd.config.data import Data
 from edgekd.config.distill import Distill
+from edgekd.config.nas import Nas, check_nas
 from edgekd.config.prune import Prune, check_prune
 from edgekd.config.quantize import Quantize, check_quantize
 from edgekd.config.report import Report
@@ -55,6 +56,7 @@ class Recipe:
     bundle: Bundle = field(default_factory=Bundle)
     report: Report = field(default_factory=Report)
     search: Search = field(default_factory=Search)
+    nas: Nas = field(default_factory=Nas)
 
 
 def builtin_names() -> list[str]:
@@ -138,7 +140,7 @@ def parse_value(text: str) -> Any:
 
 # A laptop without a GPU trains MobileNetV2 0.35 at about 750 images of 32x32 a second (two cores); these many image
 # presentations are enough for small medical sets to level off and keep a default build within an hour at 64 pixels.
-_AUTO_PRESENTATIONS = {"teacher": 60_000, "distill": 120_000, "prune": 40_000, "quantize": 20_000}
+_AUTO_PRESENTATIONS = {"teacher": 60_000, "distill": 120_000, "prune": 40_000, "quantize": 20_000, "nas": 120_000}
 _AUTO_SIDES = (32, 64, 96, 128)
 
 
@@ -185,6 +187,7 @@ def sized_to(recipe: Recipe, *, num_train: int, median_side: int, num_threads: i
         distill=dataclasses.replace(recipe.distill, training=sized(recipe.distill.training, "distill")),
         prune=prune,
         quantize=quantize,
+        nas=dataclasses.replace(recipe.nas, training=sized(recipe.nas.training, "nas")),
     )
 
 
@@ -228,6 +231,7 @@ def _check_across(recipe: Recipe) -> None:
     if not recipe.data.name and not recipe.data.path:
         raise RecipeError('data.name = "": name a data set (data.name), or give --data PATH')
     check_blocks(recipe.distill.blocks)
+    check_nas(recipe.nas)
     check_prune(recipe.prune)
     for name in ("sparsities", "channel_fractions"):
         if not getattr(recipe.sensitivity, name):
