@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,11 +97,11 @@ def test_all_networks_are_drawn_and_a_mutation_changes_one_value() -> None:
         child = space.mutated(blocks, generator)
         assert child in drawn
         before, after = rows_of(blocks), rows_of(child)
-        places = np.argwhere(before != after)
-        # Where a stage comes or goes, the values that then count or no longer do may change with its depth.
-        assert len(places) == 1 or (
-            len(set(places[:, 0])) == 1 and 0 in (before[places[0, 0], 0], after[places[0, 0], 0])
-        )
+        changed = [index for index in range(2) if before[index].tolist() != after[index].tolist()]
+        assert len(changed) == 1
+        # Where a stage comes or goes, so do the values that count with it.
+        one, other = before[changed[0]], after[changed[0]]
+        assert (one != other).sum() == 1 or 0 in (one[0], other[0])
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_a_subnet_taken_out_answers_as_within_the_supernet(activation: str) -> N
         assert within.shape == alone.shape == (10, 3)
         assert np.abs(within - alone).max() < 1e-5 * max(1.0, np.abs(alone).max())
         answers.append(within)
-    assert all(not np.allclose(first, second) for first, second in zip(answers, answers[1:], strict=False))
+    assert all(not np.allclose(first, second) for first, second in itertools.pairwise(answers))
 
 
 # The sandwich

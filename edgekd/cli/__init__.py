@@ -22,6 +22,7 @@ from edgekd.cli.doctor import doctor
 from edgekd.cli.init import init
 from edgekd.cli.inspect import inspect
 from edgekd.cli.layer_errors import layer_errors
+from edgekd.cli.nas import nas
 from edgekd.cli.report import report
 from edgekd.cli.search import search
 from edgekd.cli.sensitivity import sensitivity
@@ -109,7 +110,7 @@ def main() -> None:
 
 
 for _command in (
-    *(init, build, ablate, sensitivity, compress, search, teacher_logits, benchmark, bundle, layer_errors, report),
+    *(init, build, ablate, sensitivity, compress, search, nas, teacher_logits, benchmark, bundle, layer_errors, report),
     *(data, inspect, verify, target, cache, doctor, completion),
 ):
     main.add_command(_command)

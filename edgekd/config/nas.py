@@ -15,7 +15,10 @@ class Nas:
     """``edgekd nas``: networks around ``distill.blocks``, which gives the stages, their strides and widest channels."""
 
     widths: tuple[float, ...] = option(
-        (0.5, 1.0), "channels of a stage, as shares of distill.blocks.channels; multiples of 8", above=0, maximum=4
+        (0.5, 0.75, 1.0),
+        "channels of a stage, as shares of distill.blocks.channels; multiples of 8",
+        above=0,
+        maximum=4,
     )
     depths: tuple[int, ...] = option(
         (1, 2, 3), "blocks of a stage; 0 leaves it out, but never the last one", minimum=0, maximum=16

@@ -10,6 +10,7 @@ other (Yu and Huang 2019, "Universally slimmable networks").
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -49,15 +50,13 @@ def logits(model: Any, space: Space, pixels: Any, choice: Any, num_estimating: i
     for stage, (allowed, stride) in enumerate(zip(space.stages, space.base.strides, strict=True)):
         depth, kernel, expansion, channels = tf.unstack(choice[stage])
         for index in range(allowed.depths[-1]):
-
-            def run(x: Any = x, index: int = index, stage: int = stage, stride: int = stride) -> Any:
-                first = index == 0
-                return net.block(
-                    x, channels, kernel, expansion, stride if first else 1, f"stage{stage}_block{index}", first=first
-                )
-
+            run = functools.partial(
+                net.block,
+                *(x, channels, kernel, expansion, 1 if index else stride, f"stage{stage}_block{index}"),
+                first=index == 0,
+            )
             sure = index < allowed.depths[0]
-            x = run() if sure else tf.cond(index < depth, run, lambda x=x: x)
+            x = run() if sure else tf.cond(index < depth, run, functools.partial(tf.identity, x))
     if space.base.head_channels:
         x = net.conv(x, space.base.head_channels, "head")
     features = tf.reduce_mean(x, [1, 2])

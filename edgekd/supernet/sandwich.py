@@ -1,4 +1,4 @@
-"""How a supernet learns: in every step the largest subnet, the smallest, and some between (Yu et al. 2020, "BigNAS")."""
+"""How a supernet learns: in every step the largest subnet, the smallest, and some between (BigNAS, Yu et al. 2020)."""
 
 from __future__ import annotations
 
