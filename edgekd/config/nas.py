@@ -16,7 +16,7 @@ class Nas:
 
     widths: tuple[float, ...] = option(
         (0.5, 0.75, 1.0),
-        "channels of a stage, as shares of distill.blocks.channels; multiples of 8",
+        "channels of a stage, as shares of distill.blocks.channels times distill.width_multiplier; multiples of 8",
         above=0,
         maximum=4,
     )

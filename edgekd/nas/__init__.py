@@ -16,11 +16,10 @@ from edgekd.cache import Cache
 from edgekd.config.blocks import Blocks
 from edgekd.config.distill import Distill
 from edgekd.config.nas import check_nas_budget
-from edgekd.config.training import Training
 from edgekd.errors import RecipeError, SearchError, UserError, writing_to
 from edgekd.nas import candidates, finalists, latency_table, plot, result
 from edgekd.nas.candidates import Judge, Judged
-from edgekd.nas.evolution import evolve
+from edgekd.nas.evolution import Rank, evolve
 from edgekd.nas.timed import TimedProgress
 from edgekd.progress import Progress
 from edgekd.recipe import Recipe
@@ -132,7 +131,6 @@ def _shared(
     resolved, _ = pipeline.resolve(recipe_)
     nas, images = resolved.nas, made["data"]
     runner = StageRunner(resolved.seed, resolved.num_threads, None, cache, progress, None)
-    plain = Distill()
     network = runner.trained(
         "supernet",
         supernet,
@@ -140,13 +138,7 @@ def _shared(
         made.get("teacher_logits"),
         config=nas.training,
         space=space,
-        # What concerns the student alone says nothing of the supernet.
-        distillation=dataclasses.replace(
-            resolved.distill,
-            **{"student": "blocks", "blocks": plain.blocks, "width_multiplier": 1.0, "weights": "none"},
-            **{"training": Training(), "train_alone": False},
-            **{"finetune_epochs": 0, "finetune_learning_rate": plain.finetune_learning_rate},
-        ),
+        distillation=_of_supernet(resolved.distill),
         subnets_per_step=nas.subnets_per_step,
         inplace_weight=nas.inplace_weight,
         num_batchnorm_images=nas.num_batchnorm_images,
@@ -165,6 +157,22 @@ def _shared(
     return resolved, images, network, table
 
 
+def _of_supernet(distillation: Distill) -> Distill:
+    """What a supernet learns by; what concerns the student alone is put back, as no part of its key."""
+    plain = Distill()
+    return dataclasses.replace(
+        distillation,
+        student="blocks",
+        blocks=plain.blocks,
+        width_multiplier=plain.width_multiplier,
+        weights=plain.weights,
+        training=plain.training,
+        train_alone=plain.train_alone,
+        finetune_epochs=plain.finetune_epochs,
+        finetune_learning_rate=plain.finetune_learning_rate,
+    )
+
+
 def _evolved(judge: Judge, recipe_: Recipe, progress: Progress, until: float | None) -> dict[Blocks, Judged]:
     """Look for the best by predicted cost and the supernet's weights."""
     nas, now = recipe_.nas, time.monotonic()
@@ -172,7 +180,7 @@ def _evolved(judge: Judge, recipe_: Recipe, progress: Progress, until: float | N
     judged: dict[Blocks, Judged] = {}
     with progress.task("evolution", nas.num_candidates, "candidates") as task:
 
-        def look(blocks: Blocks) -> candidates.Rank:
+        def look(blocks: Blocks) -> Rank:
             judged[blocks] = judge(blocks)
             task.advance(1)
             return candidates.rank(judged[blocks], recipe_.budget)

@@ -35,7 +35,7 @@ def inherited(judge: Judge, blocks: Blocks, file: Path) -> Path:
 
 def changes_of(recipe_: Recipe, blocks: Blocks, weights: Path) -> dict[str, Any]:
     """What makes the recipe one of a candidate, by dotted key."""
-    nas, training = recipe_.nas, {}
+    nas, training = recipe_.nas, dict[str, Any]()
     if nas.finetune_epochs:
         training["epochs"] = nas.finetune_epochs
     if nas.finetune_learning_rate is not None:

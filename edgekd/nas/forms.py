@@ -50,8 +50,9 @@ def forms_of(blocks: Blocks, image_size: int) -> list[Form]:
     stages = zip(blocks.channels, blocks.depths, blocks.kernels, blocks.expansions, blocks.strides, strict=True)
     for width, depth, kernel, expansion, stride in stages:
         for index in range(depth):
-            found.append(Block(side, channels, width, kernel, expansion, 1 if index else stride))
-            side, channels = _half(side, found[-1].stride), width
+            block = Block(side, channels, width, kernel, expansion, 1 if index else stride)
+            found.append(block)
+            side, channels = _half(side, block.stride), width
     return [*found, Tail(side, channels)]
 
 

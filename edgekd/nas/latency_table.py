@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from edgekd import _keras, batchnorm, tflite
+from edgekd import _keras, tflite
+from edgekd._keras import tf_keras
 from edgekd.artifact import Artifact
 from edgekd.config.benchmark import Benchmark
 from edgekd.config.blocks import Blocks
@@ -161,7 +162,11 @@ def whole(blocks: Blocks, dataset: Dataset) -> bytes:
         blocks=blocks,
     )
     images = np.asarray(dataset.calibration_images[:NUM_IMAGES])
-    batchnorm.reestimate(student, images)  # drawn weights fade from layer to layer, beyond what INT8 can hold
+    # Drawn weights fade from layer to layer, beyond what INT8 can hold: one step of an average without memory.
+    for layer in student.layers:
+        if isinstance(layer, tf_keras.layers.BatchNormalization):
+            layer.momentum = 0.0
+    student(np.float32(images), training=True)
     content = tflite.convert(tflite.freeze(student), "int8", images, dataset.task.head)
     return tflite.add_metadata(
         content,
