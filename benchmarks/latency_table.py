@@ -69,6 +69,8 @@ def compared(recipe_: Recipe, count: int, cache: Cache, seed: int) -> dict[str, 
         rows.append({**shape, "predicted": predicted, "measured": measured})
     return {
         "image_size": dataset.image_size,
+        "table_processes": quick.num_processes,
+        "network_processes": recipe_.benchmark.num_processes,
         "num_forms": len(facts["forms"]),
         "num_networks_in_space": space.size,
         "less": facts["less"],

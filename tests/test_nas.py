@@ -267,7 +267,7 @@ def test_a_small_search_from_end_to_end(tmp_path: Path) -> None:
     tight = CliRunner().invoke(main, [*common, "--resume", "--set", "budget.max_tflite_bytes=1000"])
     assert tight.exit_code == 1, tight.output
     assert "none keeps the budget" in tight.output
-    assert (out / "candidates.jsonl").read_text() == known  # the latency table knew them all
+    assert (out / "candidates.jsonl").read_text().startswith(known)  # what was judged before stays
     rest = CliRunner().invoke(main, [*common, "--resume"])
     assert rest.exit_code == 0, rest.output
     repeated = json.loads((out / "nas.json").read_text())
