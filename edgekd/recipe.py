@@ -163,8 +163,7 @@ def sized_to(recipe: Recipe, *, num_train: int, median_side: int, num_threads: i
     data = dataclasses.replace(recipe.data, image_size=recipe.data.image_size or side)
 
     def sized(training: Training, stage: str) -> Training:
-        epochs = training.epochs or min(100, max(5, round(_AUTO_PRESENTATIONS[stage] / num_train)))
-        return dataclasses.replace(training, epochs=epochs, batch_size=max(1, min(training.batch_size, num_train // 8)))
+        return sized_training(training, stage, num_train)
 
     def sized_teacher(teacher: Teacher) -> Teacher:
         members = {name: sized_teacher(member) for name, member in teacher.members.items()}
@@ -187,8 +186,13 @@ def sized_to(recipe: Recipe, *, num_train: int, median_side: int, num_threads: i
         distill=dataclasses.replace(recipe.distill, training=sized(recipe.distill.training, "distill")),
         prune=prune,
         quantize=quantize,
-        nas=dataclasses.replace(recipe.nas, training=sized(recipe.nas.training, "nas")),
     )
+
+
+def sized_training(training: Training, stage: str, num_train: int) -> Training:
+    """One training with its epochs and batch size filled in, as :func:`sized_to` says; ``stage`` may be ``nas`` too."""
+    epochs = training.epochs or min(100, max(5, round(_AUTO_PRESENTATIONS[stage] / num_train)))
+    return dataclasses.replace(training, epochs=epochs, batch_size=max(1, min(training.batch_size, num_train // 8)))
 
 
 def set_key(table: dict[str, Any], dotted: str, value: Any) -> None:

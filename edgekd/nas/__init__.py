@@ -16,6 +16,7 @@ from edgekd.cache import Cache
 from edgekd.config.blocks import Blocks
 from edgekd.config.distill import Distill
 from edgekd.config.nas import check_nas_budget
+from edgekd.data import Dataset
 from edgekd.errors import RecipeError, SearchError, UserError, writing_to
 from edgekd.nas import candidates, finalists, latency_table, plot, result
 from edgekd.nas.candidates import Judge, Judged
@@ -136,7 +137,7 @@ def _shared(
         supernet,
         images,
         made.get("teacher_logits"),
-        config=nas.training,
+        config=recipe.sized_training(nas.training, "nas", len(Dataset.open(images).train.labels)),
         space=space,
         distillation=_of_supernet(resolved.distill),
         subnets_per_step=nas.subnets_per_step,
