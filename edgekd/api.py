@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekd import recipe
+from edgekd.cluster import SECONDS_TO_MEET, of_process
 from edgekd.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ def build(
     until: str | None = None,
     cache_dir: str | Path | None = None,
     progress: Progress | None = None,
+    workers: int = 1,
+    seconds_to_meet: float = SECONDS_TO_MEET,
 ) -> Run:
     """Build a recipe: from images to a measured .tflite, its report and its bundle.
 
@@ -41,6 +44,9 @@ def build(
         until: last stage to run; then a budget is not decided, and the chain is that of the recipe as written.
         cache_dir: store of finished stages; the platform's cache folder by default.
         progress: where long work is shown.
+        workers: processes of this machine that train together. 1: this one alone, or the cluster that ``TF_CONFIG``
+            in the environment names, whose workers all build the same and share ``cache_dir``.
+        seconds_to_meet: longest time that workers wait for each other at the start.
 
     Returns:
         The run: its folder, its report and whether every gate held.
@@ -54,6 +60,9 @@ def build(
     resolved = load_recipe(recipe_name, data=data, overrides=overrides, seed=seed)
     folder = Path(out) if out is not None else default_out(resolved)
     cache = Cache(Path(cache_dir) if cache_dir is not None else default_root())
+    if cluster := of_process(workers):
+        options: dict[str, Any] = {"cluster": cluster, "seconds_to_meet": seconds_to_meet}
+        return pipeline.build(resolved, folder, cache=cache, progress=progress, until=until, **options)
     if resolved.budget.is_set and until is None:
         return budget.build(resolved, folder, cache=cache, progress=progress)
     return pipeline.build(resolved, folder, cache=cache, progress=progress, until=until)

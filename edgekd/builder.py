@@ -22,7 +22,8 @@ from edgekd.preflight import check_fit, skipped_stages
 from edgekd.progress import Progress
 from edgekd.recipe import Recipe
 from edgekd.run_folder import RunFolder
-from edgekd.stage_runner import StageRunner
+from edgekd.stage_runner import StageRunner, Stop
+from edgekd.workers import ALONE, Workers
 
 # Those that write .tflite files, in the order of the chain.
 MODEL_STAGES = ("teacher", "student_alone", "quantize.distilled", "quantize.pruned", "quantize")
@@ -43,8 +44,9 @@ class Builder(StageRunner):
         dry: bool = False,
         budget: Mapping[str, Any] | None = None,
         part: Part | None = None,
+        workers: Workers = ALONE,
     ):
-        super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until, dry)
+        super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until, dry, workers)
         self.recipe, self.fingerprint, self.budget = resolved, fingerprint, budget
         self.part = part
 
@@ -83,6 +85,9 @@ class Builder(StageRunner):
             sensitivity.check(r.sensitivity, images, r.data.split_seed)
 
         student, steps = self.student(images)
+        if not self.workers.is_chief:
+            raise Stop
+        self.workers = ALONE  # the others have gone: what is left is not trained
 
         name = f"{r.distill.student} {r.distill.width_multiplier:g} for {images.facts['name']}"
         final: dict[str, Any] = {"seed": r.seed, "description": f"{name}. {r.bundle.intended_use}"}
@@ -120,7 +125,7 @@ class Builder(StageRunner):
             source = source or alone
         logits: Artifact | None = None
         if "teacher_logits" not in skipped:
-            options = {"num_views": d.num_views, "unkeyed": {"part": self.part}}
+            options = {"num_views": d.num_views, "unkeyed": {"part": self.part}, "shared": "parts"}
             logits = self.trained("teacher_logits", teacher_logits, images, source, config=d.views, **options)
         seen = (source, None) if d.mode in ("live", "mutual") else (None, logits)
         made = self.student_of(dataclasses.replace(d, train_alone=False), images, *seen)
@@ -136,6 +141,8 @@ class Builder(StageRunner):
                 "cluster": (cluster_weights, "clustered", "values"),
             }[r.prune.method]
             options = {"config": r.prune, "distillation": went_on}
+            # tfmot's wrappers keep state that only one process sees.
+            options["shared"] = "steps" if r.prune.method == "channel" else "nothing"
             if r.prune.method != "cluster":
                 options["analysis"] = self.sensitivity(images, logits, made, went_on) if r.prune.analysis else None
             made = self.trained("prune", prune, images, logits, made, **options)
@@ -144,7 +151,8 @@ class Builder(StageRunner):
                 found["pruned"], steps = steps, [*steps, "finetuned"]
         if "qat" not in skipped:
             inputs, config = (images, logits, made), r.quantize.training
-            made = self.trained("qat", qat, *inputs, config=config, preserve=preserve, distillation=went_on)
+            options = {"preserve": preserve, "distillation": went_on, "shared": "nothing"}
+            made = self.trained("qat", qat, *inputs, config=config, **options)
             steps = [*steps, "qat"]
         return made, {**found, "student": steps}
 

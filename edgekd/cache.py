@@ -70,7 +70,29 @@ class Cache:
         ingredients: Mapping[str, Any],
         origin: Callable[[Artifact], Mapping[str, Any]] = lambda made: {},
     ) -> tuple[Artifact, StageRecord]:
-        """Return the artifact of a stage, from the store or by making it.
+        """Return the artifact of a stage, from the store or by making it; see :meth:`find` and :meth:`make`."""
+        return self.find(name, ingredients) or self.make(name, make, ingredients, origin)
+
+    def find(self, name: str, ingredients: Mapping[str, Any]) -> tuple[Artifact, StageRecord] | None:
+        """Return the stored artifact of a stage; None where there is none, or a broken one, which is removed.
+
+        Args:
+            name: of the stage.
+            ingredients: all that the result depends on, as JSON.
+        """
+        started = time.monotonic()
+        key = _key(name, ingredients)
+        found = self._read(name, key)
+        return None if found is None else (found, StageRecord(name, key, True, time.monotonic() - started))
+
+    def make(
+        self,
+        name: str,
+        make: Callable[[Path, Path], Artifact],
+        ingredients: Mapping[str, Any],
+        origin: Callable[[Artifact], Mapping[str, Any]] = lambda made: {},
+    ) -> tuple[Artifact, StageRecord]:
+        """Make the artifact of a stage and store it.
 
         Args:
             name: of the stage.
@@ -84,10 +106,7 @@ class Cache:
         """
         started = time.monotonic()
         key = _key(name, ingredients)
-        found = self._read(name, key)
-        if found is not None:
-            return found, StageRecord(name, key, True, time.monotonic() - started)
-        work = self.root / WORK / key
+        work = self.work(name, ingredients)
         resumed = work.is_dir() and any(work.iterdir())
         with writing_to(self.root, _REMEDY):
             work.mkdir(parents=True, exist_ok=True)
@@ -108,6 +127,10 @@ class Cache:
             shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(work, ignore_errors=True)
         return artifact, StageRecord(name, key, False, time.monotonic() - started)
+
+    def work(self, name: str, ingredients: Mapping[str, Any]) -> Path:
+        """The folder of a stage's checkpoints."""
+        return self.root / WORK / _key(name, ingredients)
 
     def has(self, name: str, ingredients: Mapping[str, Any]) -> bool:
         """Whether the store holds the artifact (its digest is not checked)."""

@@ -11,6 +11,7 @@
     |-- ConversionError             1      the converter did not give what was asked for
     |-- TrainingError               1      a loss that is not a number, a collapse
     |-- BenchmarkError              1      a measuring process died or answered nonsense
+    |-- WorkerError                 1      a process that trains along is missing, has ended, or disagrees
     |-- SearchError                 1      no trial of a search can be run, or none gave a model
     `-- MissingRequirementError     3      the environment lacks a package, a tool or a kernel
 
@@ -64,6 +65,10 @@ class TrainingError(EdgekdError):
 
 class BenchmarkError(EdgekdError):
     """A measurement failed."""
+
+
+class WorkerError(EdgekdError):
+    """Several processes cannot go on together."""
 
 
 class SearchError(EdgekdError):

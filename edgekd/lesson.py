@@ -15,6 +15,7 @@ from edgekd.logits_store import LogitsStore
 from edgekd.progress import Progress
 from edgekd.step import Learner, Objective
 from edgekd.training import fit
+from edgekd.workers import ALONE, Workers
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Lesson:
         seed: of order and views.
         work: folder of the checkpoint.
         progress: where the task is shown.
+        workers: who share each step.
     """
 
     dataset: Dataset
@@ -38,6 +40,7 @@ class Lesson:
     seed: int
     work: Path
     progress: Progress
+    workers: Workers = ALONE
 
     @classmethod
     def of(
@@ -49,12 +52,13 @@ class Lesson:
         seed: int,
         work: Path,
         progress: Progress,
+        workers: Workers = ALONE,
     ) -> Lesson:
         """The lesson of a recipe, from the artifacts of the stages before."""
         dataset = Dataset.open(data)
         objective = objectives.while_pruning(distillation, dataset.task.head)
         soft_targets = None if logits is None else LogitsStore.open(logits.path)
-        return cls(dataset, objective, distillation.views, soft_targets, seed, work, progress)
+        return cls(dataset, objective, distillation.views, soft_targets, seed, work, progress, workers)
 
     def give(self, model: Any, training: Training, title: str, **options: Any) -> list[dict[str, float]]:
         """Train a model in place; the options and the history are those of :func:`edgekd.training.fit`."""
@@ -68,5 +72,6 @@ class Lesson:
             progress=self.progress,
             title=title,
             soft_targets=self.soft_targets,
+            workers=self.workers,
             **options,
         )

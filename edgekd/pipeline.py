@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd import data, ensemble, limits, recipe
+from edgekd import data, ensemble, limits, local_workers, recipe
 from edgekd.artifact import Artifact
 from edgekd.builder import Builder, run_name
 from edgekd.cache import Cache, StageRecord, versions
+from edgekd.cluster import SECONDS_TO_MEET, Cluster
 from edgekd.data.leak_check import near_picture
 from edgekd.errors import OutputError
 from edgekd.forms import on_the_way
 from edgekd.logits_store import Part
 from edgekd.models import check_size
-from edgekd.preflight import STAGES, check_names, check_stage, check_task, skipped_stages
+from edgekd.preflight import STAGES, check_names, check_shared, check_stage, check_task, skipped_stages
 from edgekd.progress import Progress
 from edgekd.recipe import Recipe
 from edgekd.run_folder import FIRST_EVENT, RunFolder
@@ -27,6 +28,7 @@ from edgekd.run_report import Report
 from edgekd.stage_runner import Stop
 from edgekd.tasks import TASKS
 from edgekd.verification import DISAGREEMENTS_FILE, SCORES_FILE
+from edgekd.workers import ALONE, Workers
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,16 @@ class Run:
 
     Attributes:
         path: the run folder.
-        report: what ``report.json`` holds, or None where the build stopped before (``until``).
+        report: what ``report.json`` holds, or None where the build stopped before (``until``), or where another worker
+            wrote it.
         stages: what became of each stage.
+        worker: number of this process among those that trained; the first, 0, alone writes the run folder.
     """
 
     path: Path
     report: Report | None
     stages: tuple[StageRecord, ...]
+    worker: int = 0
 
     @property
     def held(self) -> bool:
@@ -57,6 +62,8 @@ def build(
     progress: Progress | None = None,
     until: str | None = None,
     budget: Mapping[str, Any] | None = None,
+    cluster: Cluster | None = None,
+    seconds_to_meet: float = SECONDS_TO_MEET,
 ) -> Run:
     """Build a recipe: from images to a measured .tflite, its report and its bundle.
 
@@ -67,6 +74,9 @@ def build(
         progress: where long work is shown.
         until: name of the last stage to run.
         budget: what was tried to keep the recipe's budget, for the report; see :mod:`edgekd.budget`.
+        cluster: processes that train together, this one among them; those of this machine are started. All share the
+            cache; the run folder is the chief's.
+        seconds_to_meet: longest time that they wait for each other at the start.
 
     Raises:
         EdgekdError: see :mod:`edgekd.errors`.
@@ -74,10 +84,21 @@ def build(
     check_stage(until, recipe_)
     check_names(recipe_)
     progress = progress or Progress()
-    resolved, probe = resolve(recipe_)
-    with RunFolder(out) as folder, folder.writing():
+    resolved, probe = resolve(recipe_, cluster)
+    purpose = {} if cluster is None else local_workers.purpose(resolved, probe.fingerprint, until)
+    if cluster is not None and cluster.index > 0:
+        others = local_workers.meet(cluster, purpose, resolved.num_threads, seconds_to_meet)
+        builder = Builder(resolved, probe.fingerprint, None, cache, progress, until, workers=others)
+        with contextlib.suppress(Stop):
+            builder.chain()
+        return Run(out, None, tuple(builder.records), cluster.index)
+    with RunFolder(out) as folder, folder.writing(), contextlib.ExitStack() as stack:
         folder.log(FIRST_EVENT, recipe=resolved.name, seed=resolved.seed, versions=versions())
-        builder = Builder(resolved, probe.fingerprint, folder, cache, progress, until, budget=budget)
+        workers: Workers = ALONE
+        if cluster is not None:
+            started = local_workers.start(cluster, resolved, cache.root, until, purpose, seconds_to_meet)
+            workers = stack.enter_context(started)
+        builder = Builder(resolved, probe.fingerprint, folder, cache, progress, until, budget=budget, workers=workers)
         try:
             builder.chain()
         except Stop:
@@ -147,12 +168,13 @@ class Plan:
     stages: tuple[tuple[str, bool | None], ...]
 
 
-def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> Plan:
+def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None, cluster: Cluster | None = None) -> Plan:
     """Say what a build would do, without doing it. Raises EdgekdError as the build does before its first stage."""
     check_stage(until, recipe_)
     check_names(recipe_)
-    resolved, probe = resolve(recipe_)
-    builder = Builder(resolved, probe.fingerprint, None, cache, Progress(), until, dry=True)
+    resolved, probe = resolve(recipe_, cluster)
+    workers = ALONE if cluster is None else Workers(len(cluster))
+    builder = Builder(resolved, probe.fingerprint, None, cache, Progress(), until, dry=True, workers=workers)
     with contextlib.suppress(Stop):
         builder.chain()
     known: dict[str, bool | None] = {record.name: record.cached for record in builder.records}
@@ -167,12 +189,19 @@ def plan(recipe_: Recipe, *, cache: Cache, until: str | None = None) -> Plan:
     return Plan(resolved, probe, tuple((name, known.get(name)) for name in wanted))
 
 
-def resolve(recipe_: Recipe) -> tuple[Recipe, data.Probe]:
-    """Look at the data and fill in what the recipe leaves to it; returns what was seen of the data too."""
+def resolve(recipe_: Recipe, cluster: Cluster | None = None) -> tuple[Recipe, data.Probe]:
+    """Look at the data and fill in what the recipe leaves to it; returns what was seen of the data too.
+
+    Workers of one machine divide its cores.
+    """
     probe = data.probe(recipe_.data)
     check_task(recipe_, TASKS[probe.task])
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cluster is not None and cluster.local:
+        cores = max(1, cores // len(cluster))
     resolved = recipe.sized_to(recipe_, num_train=probe.num_train, median_side=probe.median_side, num_threads=cores)
+    if cluster is not None:
+        check_shared(resolved, len(cluster))
     for key, table in ensemble.tables(resolved.teacher).items():
         check_size(table, key, resolved.data.image_size)
     return resolved, probe

@@ -88,6 +88,27 @@ def check_task(recipe_: Recipe, task: Task) -> None:
         )
 
 
+def check_shared(resolved: Recipe, num_workers: int) -> None:
+    """Raise where several workers cannot build what one can.
+
+    Raises:
+        RecipeError: a batch with fewer images than workers; a budget, which is decided by what one machine measures.
+    """
+    if resolved.budget.is_set:
+        raise RecipeError(
+            f"[budget] tries one recipe after the other, and cannot be kept by {num_workers} workers; build without "
+            "--workers and TF_CONFIG, or leave [budget] out"
+        )
+    tables = {f"{key}.training": table.training for key, table in ensemble.tables(resolved.teacher).items()}
+    tables |= {"distill.training": resolved.distill.training, "prune.training": resolved.prune.training}
+    for key, training in tables.items():
+        if training.batch_size < num_workers:
+            raise RecipeError(
+                f"{key}.batch_size = {training.batch_size}: at least {num_workers}, one image for each worker; "
+                "raise it, or take fewer workers"
+            )
+
+
 def skipped_stages(recipe_: Recipe) -> set[str]:
     """Stages that a recipe leaves out."""
     mode, pruned, aware = recipe_.distill.mode, recipe_.prune.method != "none", recipe_.quantize.method == "qat"

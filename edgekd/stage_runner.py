@@ -10,17 +10,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
-from edgekd import measure, workload
+from edgekd import joint, measure, workload
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache, StageRecord, code_digest, versions
 from edgekd.options import to_table
 from edgekd.progress import Progress
 from edgekd.run_folder import RunFolder
 from edgekd.units import format_seconds
+from edgekd.workers import ALONE, Workers
 
 logger = logging.getLogger("edgekd")
+
+Sharing: TypeAlias = Literal["steps", "parts", "nothing"]
 
 
 class Stop(Exception):
@@ -38,6 +41,7 @@ class StageRunner:
         progress: where long work is shown.
         until: name of the last stage to run, or None.
         dry: run nothing; end where the cache does.
+        workers: who do the work.
     """
 
     def __init__(
@@ -49,8 +53,9 @@ class StageRunner:
         progress: Progress,
         until: str | None,
         dry: bool = False,
+        workers: Workers = ALONE,
     ):
-        self.dry = dry
+        self.dry, self.workers = dry, workers
         self.seed, self.num_threads = seed, num_threads
         self.folder, self.cache, self.progress, self.until = folder, cache, progress, until
         self.records: list[StageRecord] = []
@@ -89,18 +94,28 @@ class StageRunner:
         ingredients: Mapping[str, Any] | None = None,
         seed: int | None = None,
         unkeyed: Mapping[str, Any] | None = None,
+        shared: Sharing = "steps",
         **options: Any,
     ) -> Artifact:
         """The same for a stage that trains: it has a seed, a thread count, checkpoints and progress.
 
-        ``unkeyed`` are options that what it makes does not depend on.
+        ``unkeyed`` are options that what it makes does not depend on. Of several workers, ``shared`` says what they do:
+        each its samples of every step, so that the last digits depend on their number, which is then in the key; each
+        its part of what comes out the same; or nothing, where the chief does it alone.
         """
         seed = self.seed if seed is None else seed
+        keyed, workers = dict(ingredients or {}), self.workers if shared != "nothing" else ALONE
+        if shared == "steps" and workers.count > 1:
+            keyed["num_workers"] = workers.count
+        if workers.count > 1:
+            unkeyed = {**(unkeyed or {}), "workers": workers}
+        elif self.workers.count > 1 and not self.dry:
+            logger.info(f"{name}: by the chief alone, as its steps cannot be shared")
         return self._stage(
             name,
             function,
             inputs,
-            {"config": config, **options, "seed": seed, "num_threads": self.num_threads, **(ingredients or {})},
+            {"config": config, **options, "seed": seed, "num_threads": self.num_threads, **keyed},
             lambda out_dir, work: function(
                 *inputs,
                 config,
@@ -111,6 +126,7 @@ class StageRunner:
                 work=work,
                 progress=self.progress,
             ),
+            together=workers.count > 1,
         )
 
     def _stage(
@@ -120,6 +136,7 @@ class StageRunner:
         inputs: Sequence[Any],
         ingredients: Mapping[str, Any],
         make: Callable[[Path, Path], Artifact],
+        together: bool = False,
     ) -> Artifact:
         key = {
             **{item: _plain(value) for item, value in ingredients.items()},
@@ -132,7 +149,8 @@ class StageRunner:
             raise Stop
         self._announce(name)
         with self._told_where(name):
-            artifact, record = self.cache.run(stage, make, key, functools.partial(self.origin, name))
+            origin = functools.partial(self.origin, name)
+            artifact, record = joint.run(self.cache, self.workers, stage, make, key, origin, together=together)
         record = dataclasses.replace(record, name=name)
         self.artifacts[name] = artifact
         if record.cached:

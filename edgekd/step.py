@@ -15,6 +15,7 @@ from edgekd.config.training import Training, Views
 from edgekd.data import Split
 from edgekd.logits_store import LogitsStore
 from edgekd.views import Scene, set_scene, show
+from edgekd.workers import ALONE, Workers, gather, mean
 
 Objective = Callable[["Batch", Any], Any]
 """``(batch, logits (n, K)) -> scalar``"""
@@ -26,7 +27,7 @@ class Batch(NamedTuple):
     """What a step sees, beside the learning rate. A named tuple, so that a ``tf.function`` takes it as it is.
 
     Attributes:
-        scene: what the networks are shown.
+        scene: what the networks are shown; of several workers, of each its own samples. All else is of the whole batch.
         targets: a row of shares of the classes for each sample, float32, shape ``(n, K)``.
         weights: of the samples in the losses on labels, float32, shape ``(n,)``; of their labels, ``(n, K)``, where a
             sample may have several.
@@ -51,7 +52,7 @@ class Learner:
 
     Attributes:
         model: from pixels to logits; val chooses its epoch, and its weights are what the training leaves.
-        loss: ``(pixels, batch) -> scalar``; calls the networks in training mode.
+        loss: ``(pixels, batch) -> scalar``; calls the networks in training mode, and gathers what they give.
         variables: what the optimizer moves.
         companions: networks and adapters that are trained along; a checkpoint holds their weights too.
     """
@@ -64,9 +65,16 @@ class Learner:
     @classmethod
     def alone(cls, model: Any, objective: Objective) -> Learner:
         """One network that looks at its own logits."""
-        return cls(
-            model, lambda pixels, batch: objective(batch, model(pixels, training=True)), model.trainable_variables
-        )
+
+        def loss(pixels: Any, batch: Batch) -> Any:
+            return objective(batch, gathered(batch, model(pixels, training=True)))
+
+        return cls(model, loss, model.trainable_variables)
+
+
+def gathered(batch: Batch, found: Any) -> Any:
+    """Of nested tensors of this worker's samples, those of the whole batch; see :func:`edgekd.workers.gather`."""
+    return tf.nest.map_structure(lambda own: gather(own, batch.targets.shape[0]), found)
 
 
 def num_steps(training: Training, num_train: int) -> int:
@@ -147,15 +155,18 @@ def _sample_weights(targets: NDArray[np.float32], class_weights: NDArray[np.floa
     return np.asarray(targets * present + (1 - targets) * absent)
 
 
-def make_step(learner: Learner, optimizer: Any) -> Callable[[float, Batch], Any]:
+def make_step(learner: Learner, optimizer: Any, workers: Workers = ALONE) -> Callable[[float, Batch], Any]:
     """Compile one step of gradient descent: ``step(learning_rate, batch) -> loss``."""
     variables = list(learner.variables)
 
-    def step(learning_rate: Any, batch: Batch) -> Any:
+    def differentiate(batch: Batch) -> tuple[Any, list[Any]]:
         pixels = show(batch.scene)
         with tf.GradientTape() as tape:
             loss = learner.loss(pixels, batch)
-        gradients = tape.gradient(loss, variables)
+        return loss, mean(tape.gradient(loss, variables))
+
+    def step(learning_rate: Any, batch: Batch) -> Any:
+        loss, gradients = workers.run(differentiate, batch)
         optimizer.learning_rate.assign(learning_rate)
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
         return loss

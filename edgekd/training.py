@@ -7,24 +7,20 @@ ends with the same bytes as one that was not.
 
 from __future__ import annotations
 
-import json
-import logging
 import math
-import os
 import time
-import uuid
-import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd import losses, metrics
+from edgekd import checkpoint, losses, metrics
 from edgekd._keras import tf
+from edgekd.checkpoint import State
 from edgekd.config.training import Training, Views
 from edgekd.data import Dataset, Split
 from edgekd.data.pool import ahead
@@ -33,9 +29,9 @@ from edgekd.logits_store import LogitsStore
 from edgekd.mapped import release
 from edgekd.progress import Progress
 from edgekd.step import Learner, learning_rate_at, make_batches, make_optimizer, make_step, num_steps
+from edgekd.synchronize import synchronized
 from edgekd.tasks import probabilities
-
-logger = logging.getLogger("edgekd")
+from edgekd.workers import ALONE, Workers
 
 Predict = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """``images (n, h, w, c) -> logits (n, K)``"""
@@ -52,17 +48,6 @@ class Hooks:
     before_evaluation: Callable[[], None] = lambda: None
 
 
-@dataclass
-class _State:
-    """Where a loop stands; all of it goes into the checkpoint."""
-
-    step: int = 0
-    loss_sum: float = 0.0
-    best: tuple[float, float] | None = None
-    best_weights: list[NDArray[Any]] = field(default_factory=list)
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
 def fit(
     learner: Learner,
     dataset: Dataset,
@@ -77,6 +62,7 @@ def fit(
     hooks: Hooks | None = None,
     first_epoch_kept: int = 0,
     keep_initial: bool = False,
+    workers: Workers = ALONE,
 ) -> list[dict[str, float]]:
     """Train the learner's model in place and leave it with the weights of the epoch that was best on val, or the last.
 
@@ -96,6 +82,7 @@ def fit(
         hooks: calls that pruning needs.
         first_epoch_kept: epochs before this one are not candidates (pruning has not reached its sparsity).
         keep_initial: the weights at the start are a candidate too.
+        workers: who share each step. All leave the same weights and history; the chief alone writes to ``work``.
 
     Returns:
         One record per epoch: ``{"epoch", "loss", "val_loss", "val_top1", "val_auc"}``, the accuracy
@@ -103,6 +90,7 @@ def fit(
 
     Raises:
         TrainingError: the loss is not a number.
+        WorkerError: another worker has ended.
     """
     hooks, model = hooks or Hooks(), learner.model
     if training.keep == "last":
@@ -111,26 +99,32 @@ def fit(
     total_steps = training.epochs * steps_per_epoch
     optimizer = make_optimizer(learner, training)
     predict = make_predict(model)
-    state = _State()
-    checkpoint = work / "checkpoint.npz"
-    restored = _restore(checkpoint, learner, optimizer) if checkpoint.exists() else None
-    if restored:
-        state = restored
-    elif keep_initial:
-        score = evaluate(predict, dataset.val)
-        state.best, state.best_weights = rank(score), model.get_weights()
+    place = work / "checkpoint.npz"
+    networks = [model, *learner.companions]
+    state = checkpoint.restore(place, networks, optimizer) if workers.is_chief else None
+    if state is None:
+        state = State()
+        if keep_initial:
+            state.best, state.best_weights = rank(evaluate(predict, dataset.val)), model.get_weights()
+    state = checkpoint.agree(state, networks, optimizer, workers)
     hooks.on_start(optimizer)
-    step_function = make_step(learner, optimizer)
+    step_function = make_step(learner, optimizer, workers)
     last_saved = time.monotonic()
     batches = make_batches(dataset.train, training, views, seed, soft_targets, state.step)
-    with progress.task(title, total_steps * training.batch_size) as task, closing(ahead(batches)) as waiting:
+    with (
+        synchronized(networks, workers.count > 1),
+        progress.task(title, total_steps * training.batch_size) as task,
+        closing(ahead(batches)) as waiting,
+    ):
         task.skip(state.step * training.batch_size)
         task.resume(state.history)
         while state.step < total_steps:
             epoch, position = divmod(state.step, steps_per_epoch)
             batch = next(waiting)
             hooks.before_step()
-            loss = float(step_function(learning_rate_at(training, state.step, steps_per_epoch), batch))
+            batch = batch._replace(scene=workers.own(batch.scene))
+            with workers.noticing():
+                loss = float(step_function(learning_rate_at(training, state.step, steps_per_epoch), batch))
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"{title}: the loss is {loss} at step {state.step} of {total_steps}; lower the learning_rate "
@@ -142,14 +136,17 @@ def fit(
             epoch_ends = position + 1 == steps_per_epoch
             if epoch_ends:
                 hooks.before_evaluation()
-                _end_epoch(model, evaluate(predict, dataset.val), state, epoch, steps_per_epoch, first_epoch_kept)
+                score = workers.from_chief(lambda: evaluate(predict, dataset.val))
+                _end_epoch(model, score, state, epoch, steps_per_epoch, first_epoch_kept)
             if epoch_ends or time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
-                _save(checkpoint, learner, optimizer, state)
+                if workers.is_chief:
+                    checkpoint.save(place, networks, optimizer, state)
                 last_saved = time.monotonic()
             if epoch_ends:  # after the checkpoint: who looks on may end the training here
                 task.end_epoch(state.history[-1])
     if state.best_weights:
         model.set_weights(state.best_weights)
+        workers.take_from_chief(model.weights)
     return state.history
 
 
@@ -186,7 +183,7 @@ def rank(score: Mapping[str, float]) -> tuple[float, float]:
 
 
 def _end_epoch(
-    model: Any, score: dict[str, float], state: _State, epoch: int, steps_per_epoch: int, first_epoch_kept: int
+    model: Any, score: dict[str, float], state: State, epoch: int, steps_per_epoch: int, first_epoch_kept: int
 ) -> None:
     state.history.append(
         {
@@ -199,49 +196,3 @@ def _end_epoch(
     reached = rank(score)
     if epoch >= first_epoch_kept and (state.best is None or reached > state.best):
         state.best, state.best_weights = reached, model.get_weights()
-
-
-def _save(path: Path, learner: Learner, optimizer: Any, state: _State) -> None:
-    groups = {
-        **{f"network{index}": network.get_weights() for index, network in enumerate(_networks(learner))},
-        "optimizer": [variable.numpy() for variable in optimizer.variables],
-        "best": state.best_weights,
-    }
-    arrays = {
-        f"{group}/{index:05d}": array
-        for group, group_arrays in groups.items()
-        for index, array in enumerate(group_arrays)
-    }
-    facts = {"step": state.step, "loss_sum": state.loss_sum, "best": state.best, "history": state.history}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{uuid.uuid4().hex}.tmp")  # another process may train the same
-    with temporary.open("wb") as file:
-        np.savez(file, state=np.frombuffer(json.dumps(facts).encode(), np.uint8), **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _networks(learner: Learner) -> list[Any]:
-    return [learner.model, *learner.companions]
-
-
-def _restore(path: Path, learner: Learner, optimizer: Any) -> _State | None:
-    """Read a checkpoint back; a damaged one is a warning, and training starts anew."""
-    networks = {f"network{index}": network for index, network in enumerate(_networks(learner))}
-    groups: dict[str, list[NDArray[Any]]] = {name: [] for name in (*networks, "optimizer", "best")}
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for name in sorted(archive.files):
-                if name != "state":
-                    groups[name.split("/")[0]].append(archive[name])
-            facts = json.loads(archive["state"].tobytes())
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        logger.warning(f"a checkpoint is damaged and its training starts anew: {error}")
-        return None
-    for name, network in networks.items():
-        network.set_weights(groups[name])
-    for variable, value in zip(optimizer.variables, groups["optimizer"], strict=True):
-        variable.assign(value)
-    best = None if facts["best"] is None else (facts["best"][0], facts["best"][1])
-    return _State(facts["step"], facts["loss_sum"], best, groups["best"], facts["history"])

@@ -22,6 +22,8 @@ def test_exit_codes_are_those_of_the_design() -> None:
         "ConversionError": 1,
         "TrainingError": 1,
         "BenchmarkError": 1,
+        "SearchError": 1,
+        "WorkerError": 1,
         "MissingRequirementError": 3,
     }
 

@@ -12,6 +12,7 @@ import click
 
 from edgekd.cli.output import number, print_table, start_output, verbosity
 from edgekd.cli.plan import print_plan
+from edgekd.cluster import SECONDS_TO_MEET, of_process
 
 if TYPE_CHECKING:
     from edgekd.pipeline import Run
@@ -35,6 +36,20 @@ EXIT_GATE = 1
 @click.option("--tensorboard", metavar="DIR", type=click.Path(path_type=Path), help="Write curves for TensorBoard.")
 @click.option("--mlflow", metavar="URI", help="Log the run to MLflow, by the address of a server or a store.")
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
+@click.option(
+    "--workers",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Processes of this machine that train together. A cluster is named by TF_CONFIG instead.",
+)
+@click.option(
+    "--seconds-to-meet",
+    default=SECONDS_TO_MEET,
+    show_default=True,
+    type=click.FloatRange(1),
+    help="Longest time that workers wait for each other at the start.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result, or the plan, as JSON.")
 @verbosity
 def build(
@@ -49,6 +64,8 @@ def build(
     tensorboard: Path | None,
     mlflow: str | None,
     cache_dir: Path | None,
+    workers: int,
+    seconds_to_meet: float,
     as_json: bool,
     quiet: bool,
     verbose: bool,
@@ -64,7 +81,8 @@ def build(
     overrides = api.parse_overrides(settings)
     if dry_run:
         loaded = api.load_recipe(recipe, data=data, overrides=overrides, seed=seed)
-        print_plan(loaded, cache_dir, out, until, measure=not no_measure, as_json=as_json)
+        cluster = of_process(workers)
+        print_plan(loaded, cache_dir, out, until, measure=not no_measure, as_json=as_json, cluster=cluster)
         return
     if mlflow is not None:
         from edgekd import mlflow_log
@@ -83,7 +101,12 @@ def build(
         until=until,
         cache_dir=cache_dir,
         progress=progress,
+        workers=workers,
+        seconds_to_meet=seconds_to_meet,
     )
+    if run.worker > 0:
+        click.echo(f"worker {run.worker + 1}: everything is trained; the chief writes the run folder")
+        return
     if mlflow is not None:
         mlflow_log.log(run, mlflow)
     if as_json:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from edgekd.cluster import Cluster
     from edgekd.estimate import Estimate
     from edgekd.pipeline import Plan
     from edgekd.recipe import Recipe
@@ -19,7 +20,14 @@ _STATES = {True: "cached", False: "to run", None: "to run"}
 
 
 def print_plan(
-    recipe: Recipe, cache_dir: Path | None, out: Path | None, until: str | None, *, measure: bool, as_json: bool
+    recipe: Recipe,
+    cache_dir: Path | None,
+    out: Path | None,
+    until: str | None,
+    *,
+    measure: bool,
+    as_json: bool,
+    cluster: Cluster | None = None,
 ) -> None:
     """Say what a build would do and take; nothing is written.
 
@@ -30,6 +38,7 @@ def print_plan(
         until: last stage.
         measure: take a few steps of the networks whose speed is not known here.
         as_json: print everything as JSON.
+        cluster: who train together; that changes what is cached.
     """
     from edgekd.api import default_out
     from edgekd.cache import Cache, default_root
@@ -37,7 +46,7 @@ def print_plan(
     from edgekd.pipeline import plan
 
     root = cache_dir or default_root()
-    planned = plan(recipe, cache=Cache(root), until=until)
+    planned = plan(recipe, cache=Cache(root), until=until, cluster=cluster)
     found = estimate(planned, root, earlier=out or default_out(recipe), take_steps=measure)
     if as_json:
         click.echo(json.dumps(_document(planned, found), indent=2))

@@ -16,9 +16,10 @@ from edgekd.logits_store import LogitsStore
 from edgekd.losses import Pair
 from edgekd.models import build_student, channels, layer_pairs, with_features
 from edgekd.progress import Progress
-from edgekd.step import Batch, Learner
+from edgekd.step import Batch, Learner, gathered
 from edgekd.tasks import SOFTMAX
 from edgekd.training import evaluate, fit, make_predict, rank
+from edgekd.workers import ALONE, Workers
 
 logger = logging.getLogger("edgekd")
 
@@ -33,6 +34,7 @@ def distill(
     seed: int,
     work: Path,
     progress: Progress,
+    workers: Workers = ALONE,
 ) -> Artifact:
     """Train a student and keep the epoch with the best val AUC.
 
@@ -45,6 +47,7 @@ def distill(
         seed: of weights, order and views.
         work: folder of the checkpoint.
         progress: where the task is shown.
+        workers: who share each step.
 
     Raises:
         ModelError: unknown architecture, weights that cannot be had, layers that cannot be compared.
@@ -84,10 +87,13 @@ def distill(
         progress=progress,
         title=title,
         soft_targets=soft_targets,
+        workers=workers,
     )
     finetuning = None
     if config.finetune_epochs:
-        epochs, finetuning = finetune(model, dataset, config, seed=seed, work=work / "finetune", progress=progress)
+        epochs, finetuning = finetune(
+            model, dataset, config, seed=seed, work=work / "finetune", progress=progress, workers=workers
+        )
         history += epochs
     _keras.save_model(model, out_dir / "model")
     entries = []
@@ -129,8 +135,8 @@ def beside_teacher(
     mutual = config.mode == "mutual"
 
     def loss(pixels: Any, batch: Batch) -> Any:
-        logits, features = student_view(pixels, True)
-        teacher_logits, teacher_features = teacher_view(pixels, mutual)
+        logits, features = gathered(batch, student_view(pixels, True))
+        teacher_logits, teacher_features = gathered(batch, teacher_view(pixels, mutual))
         temperature, weight = objectives.course(config, batch)
         see = losses.Signals(
             batch.targets,
@@ -171,7 +177,14 @@ def _pairs(model: Any, teacher: Any, config: Distill) -> list[Pair]:
 
 
 def finetune(
-    model: Any, dataset: Dataset, config: Distill, *, seed: int, work: Path, progress: Progress
+    model: Any,
+    dataset: Dataset,
+    config: Distill,
+    *,
+    seed: int,
+    work: Path,
+    progress: Progress,
+    workers: Workers = ALONE,
 ) -> tuple[list[dict[str, float]], dict[str, Any]]:
     """Go on with the labels alone, from ``finetune_learning_rate`` down; kept only where val improves.
 
@@ -197,6 +210,7 @@ def finetune(
         progress=progress,
         title="student, fine-tuning",
         keep_initial=True,
+        workers=workers,
     )
     after = max(({name: row[f"val_{name}"] for name in before} for row in history), key=rank)
     kept = rank(after) > rank(before)

@@ -23,6 +23,7 @@ from edgekd.progress import Progress
 from edgekd.step import Batch, Objective
 from edgekd.tasks import Task
 from edgekd.training import evaluate, make_predict
+from edgekd.workers import ALONE, Workers
 
 logger = logging.getLogger("edgekd")
 
@@ -42,6 +43,7 @@ def prune_channels(
     work: Path,
     progress: Progress,
     analysis: Artifact | None = None,
+    workers: Workers = ALONE,
 ) -> Artifact:
     """Remove the channels that are worth least until ``keep_macs`` of the multiply-accumulates remain, and heal.
 
@@ -61,12 +63,13 @@ def prune_channels(
         work: folder of the plans and checkpoints.
         progress: where the task is shown.
         analysis: of the student's sensitivity to removed channels, for ``criterion = "sensitivity"``.
+        workers: who share each step of the training; the chief chooses the channels.
 
     Raises:
         ModelError, RecipeError: as :func:`check`.
         TrainingError: the loss is not a number.
     """
-    lesson = Lesson.of(data, logits, distillation, seed=seed, work=work, progress=progress)
+    lesson = Lesson.of(data, logits, distillation, seed=seed, work=work, progress=progress, workers=workers)
     dataset = lesson.dataset
     _keras.reset(seed)
     model = _keras.load_model(student.path / "model")
@@ -82,7 +85,7 @@ def prune_channels(
             dataset, config.training, lesson.views, lesson.soft_targets, seed, index
         )
         measure = functools.partial(_curves, analysis, dataset.val, config.channel_multiple, index)
-        model = _smaller(model, config, budget * size["macs"], lesson.objective, batches, measure, place)
+        model = _smaller(model, config, budget * size["macs"], lesson.objective, batches, measure, place, workers)
         cut = evaluate(make_predict(model), dataset.val)
         _keras.save_model(model, out_dir / CUT_FOLDER)
         part = f", round {index + 1} of {config.rounds}" if config.rounds > 1 else ""
@@ -174,26 +177,32 @@ def _smaller(
     batches: Iterator[Batch],
     measure: Callable[[channels.Structure, channels.Scores], list[Curve] | None],
     place: Path,
+    workers: Workers,
 ) -> Any:
     """Remove what is worth least; the plan is stored, as the round's checkpoint fits what it leads to and no other."""
     structure = channel_choice.follow(model, config.protected_layers)
-    plan = _stored_plan(place / PLAN_FILE)
-    if plan is None:
-        scores = channel_choice.scores(structure, config.criterion, objective, batches)
-        # A round may remove more than it has to, as channels go by eights: then the next may find nothing left to do.
-        keep_macs = min(1.0, max_macs / channels.macs(model))
-        plan = _plan(structure, scores, config, keep_macs, measure(structure, scores))
-        place.mkdir(parents=True, exist_ok=True)
-        write_json(place / PLAN_FILE, plan.removed)
-    return channels.remove(structure, plan)
+
+    def choose() -> dict[str, Sequence[int]]:
+        removed = _stored_plan(place / PLAN_FILE)
+        if removed is None:
+            scores = channel_choice.scores(structure, config.criterion, objective, batches)
+            # A round may remove more than it has to, as channels go by eights: then the next may find nothing to do.
+            keep_macs = min(1.0, max_macs / channels.macs(model))
+            removed = dict(_plan(structure, scores, config, keep_macs, measure(structure, scores)).removed)
+            place.mkdir(parents=True, exist_ok=True)
+            write_json(place / PLAN_FILE, removed)
+        return removed
+
+    removed = workers.from_chief(choose)
+    return channels.remove(structure, channels.Plan({name: tuple(places) for name, places in removed.items()}))
 
 
-def _stored_plan(path: Path) -> channels.Plan | None:
+def _stored_plan(path: Path) -> dict[str, Sequence[int]] | None:
     if not path.exists():
         return None
     try:
-        return channels.Plan({name: tuple(places) for name, places in read_json(path).items()})
-    except ValueError as error:
+        return {str(name): [int(place) for place in places] for name, places in read_json(path).items()}
+    except (ValueError, TypeError, AttributeError) as error:
         logger.warning(f"the plan of a round of channel pruning is damaged and is made again: {error}")
         return None
 

@@ -14,11 +14,21 @@ from edgekd.config.training import Training
 from edgekd.data import Dataset
 from edgekd.models import build_ensemble, build_teacher
 from edgekd.progress import Progress
-from edgekd.step import Batch, Learner
+from edgekd.step import Batch, Learner, gathered
 from edgekd.training import evaluate, fit, make_predict
+from edgekd.workers import ALONE, Workers
 
 
-def teacher(data: Artifact, config: Teacher, out_dir: Path, *, seed: int, work: Path, progress: Progress) -> Artifact:
+def teacher(
+    data: Artifact,
+    config: Teacher,
+    out_dir: Path,
+    *,
+    seed: int,
+    work: Path,
+    progress: Progress,
+    workers: Workers = ALONE,
+) -> Artifact:
     """Train one network on the labels and keep the epoch with the best val AUC.
 
     With ``frozen_epochs``, its head learns first: the rest is run as at inference, the averages of its batch
@@ -53,6 +63,7 @@ def teacher(data: Artifact, config: Teacher, out_dir: Path, *, seed: int, work: 
             progress=progress,
             title=f"teacher {config.model}{', head' if name == 'head' else ''}",
             keep_initial=keep_initial,
+            workers=workers,
         )
 
     def loss(batch: Batch, logits: Any) -> Any:
@@ -85,7 +96,9 @@ def ensemble(data: Artifact, members: Sequence[Artifact], config: Sequence[str],
 def _head_alone(model: Any, loss: Any) -> Learner:
     head = model.get_layer("logits")
     return Learner(
-        model, lambda pixels, batch: loss(batch, model(pixels, training=False)), list(head.trainable_variables)
+        model,
+        lambda pixels, batch: loss(batch, gathered(batch, model(pixels, training=False))),
+        list(head.trainable_variables),
     )
 
 

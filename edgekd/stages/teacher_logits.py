@@ -15,6 +15,7 @@ from edgekd.logits_store import Layout, Part, PartDone, collect, finished, write
 from edgekd.models import open_teacher
 from edgekd.progress import Progress
 from edgekd.views import set_scene, show
+from edgekd.workers import ALONE, Workers
 
 BATCH_SIZE = 256
 
@@ -30,6 +31,7 @@ def teacher_logits(
     work: Path,
     progress: Progress,
     part: Part | None = None,
+    workers: Workers = ALONE,
 ) -> Artifact:
     """Run the teacher once over ``num_views`` views of every training image.
 
@@ -38,6 +40,7 @@ def teacher_logits(
 
     Args:
         part: the shards that this worker does; what it does is the same whoever does it. None: all.
+        workers: who do a part of the shards each at the same time; the chief makes the store.
 
     Raises:
         PartDone: this worker's shards are done, and those of others are not.
@@ -51,7 +54,8 @@ def teacher_logits(
     rendered = tf.function(show, reduce_retracing=True)
 
     layout = Layout.cut(num_views, len(images), dataset.num_classes)
-    shards = layout.shards() if part is None else layout.shards()[part.index :: part.count]
+    mine = part or Part(workers.index, workers.count)
+    shards = layout.shards()[mine.index :: mine.count]
     with (
         open_teacher(teacher.path) as answers,
         progress.task("teacher's logits", sum(shard.stop - shard.start for shard in shards)) as task,
@@ -68,8 +72,12 @@ def teacher_logits(
                 parts.append(answers.predict(pixels, "train", chosen))
                 task.advance(len(chosen))
             write_shard(work, shard, np.concatenate(parts))
+    workers.meet()
+    facts = {"num_views": num_views, "num_train": len(images)}
+    if not workers.is_chief:
+        return Artifact.seal(out_dir, facts)
     num_finished = sum(finished(work, shard) for shard in layout.shards())
     if part is not None and num_finished < len(layout.shards()):
         raise PartDone(len(shards), num_finished, len(layout.shards()))
     collect(work, layout, out_dir)
-    return Artifact.seal(out_dir, {"num_views": num_views, "num_train": len(images)})
+    return Artifact.seal(out_dir, facts)
