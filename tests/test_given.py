@@ -406,7 +406,7 @@ def lit_halves(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
         )
     np.savez(folder / "halves.npz", **arrays)
     (folder / "data").mkdir()
-    return data.prepare(Data(path=str(folder / "halves.npz"), image_size=SIDE), folder / "data")
+    return data.prepare(Data(path=str(folder / "halves.npz"), image_size=SIDE, max_duplicates=1.0), folder / "data")
 
 
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")

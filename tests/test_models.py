@@ -157,6 +157,7 @@ def test_the_image_is_halved_five_times(size: int, side: int) -> None:
 
 def test_unknown_student_names_the_nearest() -> None:
     assert list(STUDENTS) == [
+        "blocks",
         "ds_cnn",
         "efficientnet_lite0",
         "mobilenet_v1",

@@ -8,6 +8,7 @@ its documentation says.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 import sys
@@ -369,7 +370,7 @@ def test_what_is_missing_here_is_told_before_the_phone_is_asked(
         adb.measure(None, tool, {"no": tmp_path / "no.tflite"}, QUICK, HOST)
     with pytest.raises(UserError, match="a serial number is wanted"):
         connect("-H evil")
-    reference = target.Target("mcu", "", "reference", 1, (), "measured")
+    reference = dataclasses.replace(HOST, kernel="reference")
     with pytest.raises(RecipeError, match="benchmark_model does not have"):
         adb.measure(None, tool, models, QUICK, reference)
     assert not (phone.folder / "log").exists()
