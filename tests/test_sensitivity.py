@@ -302,7 +302,7 @@ def test_the_plan_has_the_analysis_where_it_is_wanted(load: Callable[..., recipe
         ({"prune.criterion": "sensitivity"}, False),
         ({"prune.criterion": "sensitivity", "prune.method": "channel"}, True),
     ):
-        _, stages = pipeline.plan(load(**changes), cache=Cache(tmp_path / "cache"))
+        stages = pipeline.plan(load(**changes), cache=Cache(tmp_path / "cache")).stages
         names = [name for name, _ in stages]
         assert ("sensitivity" in names) is wanted, changes
         if wanted:
