@@ -127,9 +127,9 @@ def test_its_code_counts_in_the_cache(site: Path, tmp_path: Path, monkeypatch: p
     )
     cache = Cache(tmp_path / "cache")
     pipeline.artifacts(made, cache=cache, until="distill")
-    assert pipeline.plan(made, cache=cache, until="distill")[1][-1] == ("distill", True)
+    assert pipeline.plan(made, cache=cache, until="distill").stages[-1] == ("distill", True)
     (site / "foreign_nets.py").write_text(NETS.replace("strides=4", "strides=2"))
-    plan = dict(pipeline.plan(made, cache=cache, until="distill")[1])
+    plan = dict(pipeline.plan(made, cache=cache, until="distill").stages)
     assert (plan["data"], plan["student_alone"]) == (True, None)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from edgekd import pipeline, recipe
+from edgekd import recipe
 from edgekd.cache import Cache
 from edgekd.errors import UserError
 from edgekd.logits_store import Part
-from edgekd.teacher_logits import Done, parse_part, teacher_logits
+from edgekd.teacher_logits import parse_part, teacher_logits
 
 TINY = {
     "name": "tiny",
@@ -27,63 +28,75 @@ TINY = {
 }
 
 
-def digest(cache: Cache) -> str:
-    made, _ = pipeline.artifacts(recipe.from_table(TINY), cache=cache, until="teacher_logits")
-    return made["teacher_logits"].digest
+# In processes of their own: another test may have set TensorFlow to other threads here, and a worker is one anyway.
+WORK = """
+import json, sys
+from pathlib import Path
+from edgekd import pipeline, recipe
+from edgekd.cache import Cache
+from edgekd.logits_store import Part
+from edgekd.teacher_logits import teacher_logits
+tiny, cache = recipe.from_table(json.loads(sys.argv[1])), Cache(Path(sys.argv[2]))
+print("ready", flush=True)
+if sys.argv[3] == "digest":
+    print(pipeline.artifacts(tiny, cache=cache, until="teacher_logits")[0]["teacher_logits"].digest)
+elif sys.argv[3] == "teacher":
+    pipeline.artifacts(tiny, cache=cache, until="teacher")
+else:
+    done = teacher_logits(tiny, Part(int(sys.argv[3]), int(sys.argv[4])), cache=cache)
+    print(json.dumps([done.complete, done.num_finished, done.num_shards]))
+"""
+
+
+def command(cache: Path, *arguments: object) -> list[str]:
+    return [sys.executable, "-c", WORK, json.dumps(TINY), str(cache), *map(str, arguments)]
+
+
+def told(cache: Path, *arguments: object) -> str:
+    """The last line that a process prints."""
+    done = subprocess.run(command(cache, *arguments), capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
 def teacher_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache with data and teacher."""
     root = tmp_path_factory.mktemp("cache")
-    pipeline.artifacts(recipe.from_table(TINY), cache=Cache(root), until="teacher")
+    told(root, "teacher")
     return root
 
 
-def copied(source: Path, target: Path) -> Cache:
-    import shutil
+@pytest.fixture(scope="module")
+def alone(teacher_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Digest of the store that one process makes of all."""
+    return told(copied(teacher_cache, tmp_path_factory.mktemp("alone") / "cache"), "digest")
 
-    shutil.copytree(source, target)
-    return Cache(target)
+
+def copied(source: Path, target: Path) -> Path:
+    return Path(shutil.copytree(source, target))
 
 
-def test_workers_in_any_order_make_the_store_of_one(teacher_cache: Path, tmp_path: Path) -> None:
-    alone = digest(copied(teacher_cache, tmp_path / "alone"))
+def test_workers_in_any_order_make_the_store_of_one(teacher_cache: Path, alone: str, tmp_path: Path) -> None:
     shared = copied(teacher_cache, tmp_path / "shared")
-    tiny = recipe.from_table(TINY)
-    # 4 views of a shard each: worker 3 of 3 does one, worker 1 two.
-    assert teacher_logits(tiny, Part(2, 3), cache=shared) == Done(False, 1, 4)
-    assert teacher_logits(tiny, Part(0, 3), cache=shared) == Done(False, 3, 4)
-    assert teacher_logits(tiny, Part(0, 3), cache=shared) == Done(False, 3, 4)  # again: nothing to do
-    assert teacher_logits(tiny, Part(1, 3), cache=shared) == Done(True)
-    assert digest(shared) == alone
-    assert teacher_logits(tiny, Part(2, 3), cache=shared) == Done(True)
+    # 4 views of a shard each: worker 3 of 3 does one, worker 1 two; again, there is nothing to do.
+    for index, done in ((2, [False, 1, 4]), (0, [False, 3, 4]), (0, [False, 3, 4]), (1, [True, 0, 0])):
+        assert json.loads(told(shared, index, 3)) == done
+    assert told(shared, "digest") == alone
 
 
 @pytest.mark.slow
-def test_killed_at_any_time_the_bytes_are_the_same(teacher_cache: Path, tmp_path: Path) -> None:
-    alone = digest(copied(teacher_cache, tmp_path / "alone"))
+def test_killed_at_any_time_the_bytes_are_the_same(teacher_cache: Path, alone: str, tmp_path: Path) -> None:
     shared = copied(teacher_cache, tmp_path / "shared")
-    code = (
-        "import sys, json; from pathlib import Path; from edgekd import recipe; from edgekd.cache import Cache;"
-        "from edgekd.logits_store import Part; from edgekd.teacher_logits import teacher_logits;"
-        "print('ready', flush=True);"
-        "teacher_logits(recipe.from_table(json.loads(sys.argv[1])), Part(int(sys.argv[3]), 2),"
-        " cache=Cache(Path(sys.argv[2])))"
-    )
-    import json
-
     generator = random.Random(0)
     for kill in range(6):
-        command = [sys.executable, "-c", code, json.dumps(TINY), str(shared.root), str(kill % 2)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ}) as worker:
+        with subprocess.Popen(command(shared, kill % 2, 2), stdout=subprocess.PIPE) as worker:
             assert worker.stdout is not None
             worker.stdout.readline()
             time.sleep(generator.uniform(0.5, 4.0))
             worker.send_signal(signal.SIGKILL)
     for index in range(2):
-        teacher_logits(recipe.from_table(TINY), Part(index, 2), cache=shared)
-    assert digest(shared) == alone
+        told(shared, index, 2)
+    assert told(shared, "digest") == alone
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "a/b", "1/0", "-1/2", "1/2/3"])
