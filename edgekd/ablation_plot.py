@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgekd.ablation_table import BASELINE, TITLES, shown
+from edgekd.plots import BLUE, ORANGE, save, style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Blue and orange of Okabe and Ito 2008, which every kind of colour vision tells apart; the marker, its filling and the
-# line tell the splits apart in grey too.
+# The marker, its filling and the line tell the splits apart in grey too.
 STYLES: Mapping[str, Mapping[str, Any]] = {
-    "test": {"color": "#0072B2", "marker": "o", "filling": "#0072B2", "line": "-", "offset": -0.14},
-    "val": {"color": "#B34700", "marker": "D", "filling": "white", "line": (0, (4, 2)), "offset": 0.14},
+    "test": {"color": BLUE, "marker": "o", "filling": BLUE, "line": "-", "offset": -0.14},
+    "val": {"color": ORANGE, "marker": "D", "filling": "white", "line": (0, (4, 2)), "offset": 0.14},
 }
 
 
@@ -29,12 +29,11 @@ def plot(document: Mapping[str, Any], out: Path) -> list[Path]:
     Returns:
         The two files.
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
     rows = [row for row in document["methods"] if row["method"] != BASELINE]
     figures = shown(rows[0], document["choose_by"])
-    with matplotlib.rc_context({"svg.hashsalt": "edgekd", "axes.spines.top": False, "axes.spines.right": False}):
+    with style():
         picture = Figure(figsize=(1.8 + 3.6 * len(figures), 1.7 + 0.52 * len(rows)), layout="constrained")
         panels = picture.subplots(1, len(figures), sharey=True, squeeze=False)[0]
         for axes, figure in zip(panels, figures, strict=True):
@@ -52,10 +51,7 @@ def plot(document: Mapping[str, Any], out: Path) -> list[Path]:
             f"{data['name']}, n = {data['num_val']} on val, {data['num_test']} on test; {choice}",
             fontsize=9,
         )
-        files = [out / "ablation.svg", out / "ablation.png"]
-        picture.savefig(files[0], metadata={"Date": None, "Title": document["sentence"]})
-        picture.savefig(files[1], dpi=160, metadata={"Description": document["sentence"]})
-    return files
+        return save(picture, out, "ablation", document["sentence"])
 
 
 def _panel(axes: Axes, rows: list[Mapping[str, Any]], figure: str) -> None:

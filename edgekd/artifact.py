@@ -33,6 +33,11 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def digest_json(value: Any) -> str:
+    """SHA-256 of :func:`canonical_json`, in hexadecimal."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON, ending in a newline; the file is replaced in one step."""
     temporary = path.with_name(path.name + ".tmp")

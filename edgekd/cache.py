@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import functools
-import hashlib
 import importlib.util
 import logging
 import os
@@ -24,7 +23,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgekd.artifact import Artifact, canonical_json, digest_folder, read_json, sha256_file, write_json
+from edgekd.artifact import Artifact, digest_folder, digest_json, read_json, sha256_file, write_json
 from edgekd.errors import OutputError, writing_to
 
 logger = logging.getLogger("edgekd")
@@ -181,7 +180,7 @@ class Cache:
 
 
 def _key(name: str, ingredients: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical_json({"stage": name, **ingredients}).encode()).hexdigest()
+    return digest_json({"stage": name, **ingredients})
 
 
 def _fsync(path: Path) -> None:
@@ -222,7 +221,7 @@ def code_digest(module: str) -> str:
         tree = _syntax_tree(name)
         modules[name] = ast.dump(_without_docstrings(tree))
         waiting += imported_modules(name, tree)
-    return hashlib.sha256(canonical_json(modules).encode()).hexdigest()
+    return digest_json(modules)
 
 
 def plugin_digest(function: Callable[..., Any]) -> str | None:
@@ -233,7 +232,7 @@ def plugin_digest(function: Callable[..., Any]) -> str | None:
     package = sys.modules[name]
     folders = [Path(folder) for folder in getattr(package, "__path__", [])]
     files = [path for folder in folders for path in sorted(folder.rglob("*.py"))] or [Path(package.__file__ or "")]
-    return hashlib.sha256(canonical_json([sha256_file(path) for path in files]).encode()).hexdigest()
+    return digest_json([sha256_file(path) for path in files])
 
 
 def imported_modules(name: str, tree: ast.Module) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgekd.report_format import markdown_cell
 from edgekd.tasks import TASKS
 from edgekd.units import format_times
 
@@ -18,7 +19,7 @@ STEP_COLUMNS = ("step", "model", "against", "same decision", "largest difference
 def markdown(document: Document) -> str:
     """The whole report."""
     parts = [
-        f"# {_plain(document['model']['given']['file'])}, compressed",
+        f"# {markdown_cell(document['model']['given']['file'])}, compressed",
         verdict(document),
         "**Not a medical device.**",
         f"## Files\n\nAgainst {document['models'][0]['id']}. Latency is host time, p50 with its 95 % interval.",
@@ -29,8 +30,8 @@ def markdown(document: Document) -> str:
     ]
     if document["channel_pruning"]:
         parts.append(pruning(document))
-    parts += [_plain(facts["summary"]) for facts in document["quantization"].values() if "summary" in facts]
-    parts += [f"- warning: {_plain(text)}" for text in document["warnings"]]
+    parts += [markdown_cell(facts["summary"]) for facts in document["quantization"].values() if "summary" in facts]
+    parts += [f"- warning: {markdown_cell(text)}" for text in document["warnings"]]
     parts.append(_reproduction(document))
     return "\n\n".join(parts) + "\n"
 
@@ -45,7 +46,7 @@ def verdict(document: Document) -> str:
     images, task = document["images"], TASKS[document["images"]["task"]]
     first, *others = document["models"]
     text = (
-        f"On the test split of {_plain(images['name'])} (n = {images['num_test']}, seed {document['seed']}) "
+        f"On the test split of {markdown_cell(images['name'])} (n = {images['num_test']}, seed {document['seed']}) "
         f"{first['id']} has a {task.accuracy_title} of {first['test'][task.accuracy]:.3f}"
     )
     changes = [
@@ -84,7 +85,7 @@ def step_rows(document: Document) -> list[list[str]]:
     """Pairs of networks, from the file to INT8: how often they decide alike, and how far they are apart."""
     given = document["model"]
     rows = [
-        ["read", "original", _plain(given["given"]["file"]), "–", f"{given['max_prob_difference']:.1g}"],
+        ["read", "original", markdown_cell(given["given"]["file"]), "–", f"{given['max_prob_difference']:.1g}"],
     ]
     cut = document["channel_pruning"]
     if cut:
@@ -139,10 +140,10 @@ def _reproduction(document: Document) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     scaled = "".join(f", {name} {given[name]}" for name in ("mean", "std") if given[name])
     return (
-        f"## Reproduction\n\n{_plain(file['file'])} ({file['kind']}, SHA-256 {file['sha256']}) takes images of "
+        f"## Reproduction\n\n{markdown_cell(file['file'])} ({file['kind']}, SHA-256 {file['sha256']}) takes images of "
         f"{given['image_size']} pixels in {given['range'][0]:g} to {given['range'][1]:g}{scaled} and ends with a "
         f"{given['head']} of {given['num_classes']}; every file here takes pixels 0..255. edgekd "
-        f"{document['edgekd_version']}{commit}, seed {document['seed']}; {_plain(document['host']['cpu'])}, "
+        f"{document['edgekd_version']}{commit}, seed {document['seed']}; {markdown_cell(document['host']['cpu'])}, "
         f"{document['host']['cores']} cores; {versions}."
     )
 
@@ -151,11 +152,3 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], num_texts: int 
     """The first columns are texts, the others numbers."""
     lines = [header, ["---"] * num_texts + ["---:"] * (len(header) - num_texts), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _plain(text: object) -> str:
-    """Keep a name from becoming markup."""
-    escaped = " ".join(str(text).split()).replace("<", "&lt;").replace("`", "'")
-    for mark in "\\|[]*":
-        escaped = escaped.replace(mark, f"\\{mark}")
-    return escaped

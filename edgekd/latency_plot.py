@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from edgekd.plots import BLUE, save, style
+
 
 def plot(models: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], out: Path) -> list[Path]:
     """Draw the distribution function of each model's runs, one thin line a process and a thick one for all.
@@ -22,24 +24,23 @@ def plot(models: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], out: Path
     Returns:
         The two files.
     """
-    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
     shown = {name: next(row["invoke_ms"] for row in runs if row["model"] == name) for name in models}
     # What a single interruption took would press all else together.
     last = max(float(np.percentile(np.concatenate(processes), 98)) for processes in shown.values())
-    with matplotlib.rc_context({"svg.hashsalt": "edgekd", "axes.spines.top": False, "axes.spines.right": False}):
+    with style():
         picture = Figure(figsize=(8.0, 0.9 + 1.35 * len(shown)), layout="constrained")
         panels = picture.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
         for axes, (name, processes) in zip(panels, shown.items(), strict=True):
             for times in processes:
                 axes.plot(*_distribution(times), color="0.6", linewidth=0.7)
-            axes.plot(*_distribution(np.concatenate(processes)), color="#0072B2", linewidth=1.8)
+            axes.plot(*_distribution(np.concatenate(processes)), color=BLUE, linewidth=1.8)
             row = models[name]["latency"][0]
             if row["p50_ci95_ms"]:
-                axes.axvspan(*row["p50_ci95_ms"], color="#0072B2", alpha=0.2, linewidth=0)
-            axes.axvline(row["p50_ms"], color="#0072B2", linewidth=0.8, linestyle=(0, (4, 2)))
+                axes.axvspan(*row["p50_ci95_ms"], color=BLUE, alpha=0.2, linewidth=0)
+            axes.axvline(row["p50_ms"], color=BLUE, linewidth=0.8, linestyle=(0, (4, 2)))
             title = name.replace("$", r"\$")  # a file's name is no formula
             axes.set_title(f"{title}: p50 {row['p50_ms']:.3g} ms", fontsize=9, loc="left")
             axes.set_yticks([0, 0.5, 1])
@@ -52,11 +53,8 @@ def plot(models: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], out: Path
         panels[-1].xaxis.set_minor_formatter(NullFormatter())
         panels[-1].set_xlabel("ms of one inference; thin: one process, thick: all; band: 95 % interval of p50")
         picture.supylabel("share of the runs", fontsize=9)
-        files = [out / "latency.svg", out / "latency.png"]
         description = f"latency of {', '.join(shown)}"
-        picture.savefig(files[0], metadata={"Date": None, "Title": description})
-        picture.savefig(files[1], dpi=140, metadata={"Description": description})
-    return files
+        return save(picture, out, "latency", description)
 
 
 def _distribution(times: Any) -> tuple[Any, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import subprocess
 import threading
 import time
@@ -14,7 +13,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from edgekd import children, cluster
-from edgekd.artifact import canonical_json
+from edgekd.artifact import digest_json
 from edgekd.cache import code_digest, versions
 from edgekd.children import Child, Events
 from edgekd.cluster import Cluster
@@ -84,14 +83,10 @@ def start(
 def purpose(resolved: Recipe, fingerprint: str, until: str | None) -> dict[str, str]:
     """What workers have to agree on, by the words that a message has for it."""
     return {
-        "version of edgekd or of a library": _digest([versions(), code_digest("edgekd.pipeline")]),
+        "version of edgekd or of a library": digest_json([versions(), code_digest("edgekd.pipeline")]),
         "data set": fingerprint,
-        "recipe": _digest([to_table(dataclasses.replace(resolved, name="")), until]),
+        "recipe": digest_json([to_table(dataclasses.replace(resolved, name="")), until]),
     }
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
 
 
 def meet(

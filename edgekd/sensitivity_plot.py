@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.curves import read
+from edgekd.plots import save, style
 
 TITLES = {"weights": "fraction of zeros", "channels": "fraction of channels removed"}
 
@@ -22,14 +23,13 @@ def plot(analysis: Mapping[str, Any], out: Path, dataset: str) -> list[Path]:
     Returns:
         The two files.
     """
-    import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
     kind, curves = analysis["kind"], read(analysis["layers"])
     rows = range(len(curves))
     title = f"{dataset}, n = {analysis['num_images']} of val; each layer pruned alone, nothing trained after it"
-    with matplotlib.rc_context({"svg.hashsalt": "edgekd", "axes.spines.top": False, "axes.spines.right": False}):
+    with style():
         picture = Figure(figsize=(10.5, 1.6 + 0.2 * len(curves)), layout="constrained")
         panels = picture.subplots(1, 2, sharey=True)
         for axes, figure, name in zip(panels, ("loss", "auc"), ("loss on the labels", "AUC"), strict=True):
@@ -58,7 +58,4 @@ def plot(analysis: Mapping[str, Any], out: Path, dataset: str) -> list[Path]:
         panels[0].set_ylim(len(curves) - 0.5, -0.5)
         picture.colorbar(marks, ax=panels, label=TITLES[kind], shrink=0.9, pad=0.01)
         picture.suptitle(f"{title}. Dashed: the student as it is", fontsize=9)
-        files = [out / f"{kind}.svg", out / f"{kind}.png"]
-        picture.savefig(files[0], metadata={"Date": None, "Title": title})
-        picture.savefig(files[1], dpi=140, metadata={"Description": title})
-    return files
+        return save(picture, out, kind, title)

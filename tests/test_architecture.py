@@ -17,7 +17,7 @@ ROOT = Path(edgekd.__file__).resolve().parent
 
 # A module imports from the rows above its own. Rows of one number make up one level of the design.
 LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
-    (0.0, ("errors", "units", "quiet", "host")),
+    (0.0, ("errors", "units", "quiet", "host", "plots")),
     (0.1, ("registry", "options", "progress", "child", "children", "mapped")),
     (0.1, ("cluster",)),
     (0.2, ("tasks",)),
@@ -136,7 +136,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (4.3, ("chain_child", "ablate", "sensitivity", "budget", "teacher_logits")),
     (4.4, ("search.space",)),
     (4.45, ("search.study",)),
-    (4.5, ("search.trial", "search.result")),
+    (4.5, ("search.trial", "search.result", "search.outcome")),
     (4.6, ("search.child", "search.plot", "search.workers")),
     (4.7, ("search",)),
     (2.0, ("nas.evolution", "nas.timed")),
@@ -176,7 +176,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (4.45, ("recheck.scores",)),
     (4.5, ("recheck.figures", "recheck.on_target")),
     (4.6, ("recheck",)),
-    (5.0, ("cli.output",)),
+    (5.0, ("cli.output", "cli.options")),
     (5.05, ("cli.outside_tables",)),
     (5.06, ("cli.outside",)),
     (5.1, ("cli.build", "cli.ablate", "cli.benchmark", "cli.bundle", "cli.report", "cli.compress")),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import tomllib
 from dataclasses import asdict, dataclass
 from importlib import resources
 
-from edgekd.artifact import canonical_json
+from edgekd.artifact import digest_json
 
 
 @dataclass(frozen=True)
@@ -39,4 +38,4 @@ def pins() -> tuple[Pin, ...]:
 
 def digest(wanted: tuple[Pin, ...]) -> str:
     """One name for a set of pins: another pin is another user land."""
-    return hashlib.sha256(canonical_json([asdict(pin) for pin in wanted]).encode()).hexdigest()[:16]
+    return digest_json([asdict(pin) for pin in wanted])[:16]

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import click
 
-from edgekd.cli.output import start_output, verbosity
+from edgekd.cli.options import CACHE_DIR, DATA, SETTINGS, verbosity
+from edgekd.cli.output import start_output
 
 
 @click.command()
 @click.argument("recipe", required=False)
-@click.option("--data", metavar="NAME|PATH", help="Data set by name, folder, table, TFRecord or NPZ file.")
+@DATA
 @click.option(
     "--methods",
     metavar="NAME[:N],...",
@@ -37,8 +38,8 @@ from edgekd.cli.output import start_output, verbosity
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the results. Default: edgekd-out/<recipe>-ablation."
 )
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe key.")
-@click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
+@SETTINGS
+@CACHE_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
 @verbosity
 def ablate(

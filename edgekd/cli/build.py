@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekd.cli.output import number, print_table, start_output, verbosity
+from edgekd.cli.options import CACHE_DIR, DATA, SEED, SETTINGS, verbosity
+from edgekd.cli.output import print_table, start_output
 from edgekd.cli.plan import print_plan
 from edgekd.cluster import SECONDS_TO_MEET, of_process
+from edgekd.report_format import number, plain
 
 if TYPE_CHECKING:
     from edgekd.pipeline import Run
@@ -22,12 +24,10 @@ EXIT_GATE = 1
 
 @click.command()
 @click.argument("recipe", required=False)
-@click.option("--data", metavar="NAME|PATH", help="Data set by name, folder, table, TFRecord or NPZ file.")
+@DATA
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder. Default: edgekd-out/<recipe>.")
-@click.option(
-    "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe key: --set distill.temperature=2."
-)
-@click.option("--seed", type=int, help="Seed of weights, order and views.")
+@SETTINGS
+@SEED
 @click.option("--until", metavar="STAGE", help="Stop after this stage.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, what is cached and what it takes; write nothing.")
 @click.option(
@@ -35,7 +35,7 @@ EXIT_GATE = 1
 )
 @click.option("--tensorboard", metavar="DIR", type=click.Path(path_type=Path), help="Write curves for TensorBoard.")
 @click.option("--mlflow", metavar="URI", help="Log the run to MLflow, by the address of a server or a store.")
-@click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
+@CACHE_DIR
 @click.option(
     "--workers",
     default=1,
@@ -175,8 +175,4 @@ def _print_budget(budget: Mapping[str, Any], candidates: Sequence[Mapping[str, A
 
 def _print_limit(title: str, row: Mapping[str, Any]) -> None:
     verdict = "held" if row["held"] else "FELL SHORT"
-    click.echo(f"{title} {row['id']}: {verdict}, {_plain(row['measured'])} against {_plain(row['limit'])}")
-
-
-def _plain(value: float) -> str:
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:.6g}"
+    click.echo(f"{title} {row['id']}: {verdict}, {plain(row['measured'])} against {plain(row['limit'])}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from edgekd.cli.options import CACHE_DIR
 from edgekd.cli.output import print_table
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 EXIT_DAMAGED = 1
 _KEY_SHOWN = 12
-_CACHE_DIR = click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the entries as JSON.")
 
 
@@ -26,7 +26,7 @@ def cache() -> None:
 
 
 @cache.command("list")
-@_CACHE_DIR
+@CACHE_DIR
 @_AS_JSON
 def list_(cache_dir: Path | None, as_json: bool) -> None:
     """What lies in the cache: stage, recipe, size, age; last used first."""
@@ -54,7 +54,7 @@ def list_(cache_dir: Path | None, as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="Everything but downloads.")
 @click.option("--dry-run", is_flag=True, help="Say what would go; remove nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@_CACHE_DIR
+@CACHE_DIR
 def prune(
     older_than: str | None,
     max_size: str | None,
@@ -102,7 +102,7 @@ def prune(
 
 @cache.command()
 @click.option("--remove", is_flag=True, help="Remove what is damaged; a build makes it anew.")
-@_CACHE_DIR
+@CACHE_DIR
 @_AS_JSON
 def verify(remove: bool, cache_dir: Path | None, as_json: bool) -> None:
     """Hash every finished stage anew and name what is damaged; the exit code is 1 where something is and stays."""

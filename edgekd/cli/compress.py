@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from edgekd.cli.output import print_table, start_output, verbosity
+from edgekd.cli.options import CACHE_DIR, verbosity
+from edgekd.cli.output import print_table, start_output
 
 
 @click.command()
@@ -23,7 +24,7 @@ from edgekd.cli.output import print_table, start_output, verbosity
 @click.option(
     "--set", "settings", metavar="KEY=VALUE", multiple=True, help="Set a recipe key: --set quantize.mixed=auto."
 )
-@click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
+@CACHE_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print every figure as JSON.")
 @verbosity
 def compress(

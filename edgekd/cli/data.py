@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekd.cli.output import number, print_table, printable, start_output
+from edgekd.cli.output import print_table, printable, start_output
+from edgekd.report_format import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

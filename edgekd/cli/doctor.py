@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.options import CACHE_DIR
 from edgekd.cli.output import printable
 
 EXIT_LACKING = 3
@@ -16,7 +17,7 @@ _WORDS = {"ok": "ok", "note": "note", "fail": "MISSING"}
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("edgekd-out"), show_default=True, help="Folder of runs."
 )
-@click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
+@CACHE_DIR
 @click.option("--json", "as_json", is_flag=True, help="Print every check as JSON.")
 def doctor(out: Path, cache_dir: Path | None, as_json: bool) -> None:
     """What this machine has and lacks for edgekd, each with the remedy.

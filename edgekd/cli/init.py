@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekd.cli.options import CACHE_DIR
 from edgekd.cli.output import printable, start_output
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--yes", "-y", is_flag=True, help="Ask nothing, and take the defaults.")
 @click.option("--force", is_flag=True, help="Replace the recipe if there is one.")
 @click.option("--no-measure", is_flag=True, help="Do not take a few steps of training to say how long it will take.")
-@click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
+@CACHE_DIR
 def init(
     data: str | None,
     out: Path | None,

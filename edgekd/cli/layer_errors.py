@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
-from edgekd.cli.output import number, print_table, start_output
+from edgekd.cli.options import CACHE_DIR
+from edgekd.cli.output import print_table, start_output
+from edgekd.report_format import number
 
 
 @click.command("layer-errors")
@@ -18,7 +20,7 @@ from edgekd.cli.output import number, print_table, start_output
 @click.option("--top", default=20, show_default=True, type=click.IntRange(1), help="Rows of the table.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures of every layer as JSON.")
 @click.option("--into-report", is_flag=True, help="Set the figures into the report of RUN too.")
-@click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
+@CACHE_DIR
 def layer_errors(
     run: Path, data: str | None, images: int, top: int, as_json: bool, into_report: bool, cache_dir: Path | None
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.options import CACHE_DIR, DATA, SETTINGS, verbosity
 from edgekd.cli.output import start_output
 
 EXIT_BUDGET = 1
@@ -13,16 +14,16 @@ EXIT_BUDGET = 1
 
 @click.command()
 @click.argument("recipe")
-@click.option("--data", metavar="NAME|PATH", help="Data set by name, class folder, or NPZ file.")
+@DATA
 @click.option(
     "--budget-minutes", type=click.FloatRange(0, min_open=True), help="Stop after so long; --resume goes on later."
 )
 @click.option("--resume", is_flag=True, help="Go on with the candidates that are there.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of everything that is drawn.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the results. Default: edgekd-out/<recipe>-nas.")
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe key.")
-@click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
-@click.option("--quiet", "-q", is_flag=True, help="Warnings and errors only.")
+@SETTINGS
+@CACHE_DIR
+@verbosity
 def nas(
     recipe: str,
     data: str | None,
@@ -33,6 +34,7 @@ def nas(
     settings: tuple[str, ...],
     cache_dir: Path | None,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """Search networks around the student blocks of RECIPE ([nas] in the recipe) by one training with shared weights.
 
@@ -42,10 +44,11 @@ def nas(
     """
     from edgekd import api
     from edgekd.cache import Cache, default_root
-    from edgekd.nas import BEST_FILE, result
     from edgekd.nas import nas as run_search
+    from edgekd.nas import result
+    from edgekd.search.outcome import BEST_FILE
 
-    progress = start_output(quiet)
+    progress = start_output(quiet, verbose)
     resolved = api.load_recipe(recipe, data=data, overrides=api.parse_overrides(settings), seed=seed)
     folder = out or Path("edgekd-out") / f"{resolved.name}-nas"
     found = run_search(

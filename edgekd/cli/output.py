@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
-
-import click
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgekd.progress import Progress
-
-
-def verbosity(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command ``--quiet`` and ``--verbose``, as :func:`start_output` takes them."""
-    quiet = click.option("--quiet", "-q", is_flag=True, help="Warnings and errors only.")
-    verbose = click.option("--verbose", "-v", is_flag=True, help="Every epoch, every stage's key.")
-    return quiet(verbose(command))
 
 
 def start_output(quiet: bool, verbose: bool = False) -> Progress:
@@ -70,11 +61,6 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str
     if not console.is_terminal:
         console.width = 160
     console.print(table)
-
-
-def number(value: float | None, digits: int) -> str:
-    """A figure with so many digits after the point; a dash where there is none."""
-    return "–" if value is None else f"{value:,.{digits}f}"
 
 
 def printable(text: str) -> str:

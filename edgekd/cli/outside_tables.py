@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgekd.cli.output import number, print_table, printable
+from edgekd.cli.output import print_table, printable
+from edgekd.report_format import number
 
 if TYPE_CHECKING:
     from edgekd.outside.device import DeviceReport

@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from edgekd.cli.output import number, print_table
+from edgekd.cli.output import print_table
+from edgekd.report_format import number
 
 DEFAULT_OUT = Path("edgekd-out/comparison")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.options import CACHE_DIR, DATA, SETTINGS, verbosity
 from edgekd.cli.output import start_output
 
 EXIT_BUDGET = 1
@@ -13,7 +14,7 @@ EXIT_BUDGET = 1
 
 @click.command()
 @click.argument("recipe")
-@click.option("--data", metavar="NAME|PATH", help="Data set by name, class folder, or NPZ file.")
+@DATA
 @click.option("--trials", type=click.IntRange(1, 1_000_000), help="Trials that the study is to have in the end.")
 @click.option("--budget-minutes", type=click.FloatRange(0, min_open=True), help="Stop after so long.")
 @click.option(
@@ -27,9 +28,9 @@ EXIT_BUDGET = 1
 @click.option(
     "--out", type=click.Path(path_type=Path), help="Folder of the results. Default: edgekd-out/<recipe>-search."
 )
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe key.")
-@click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages.")
-@click.option("--quiet", "-q", is_flag=True, help="Warnings and errors only.")
+@SETTINGS
+@CACHE_DIR
+@verbosity
 def search(
     recipe: str,
     data: str | None,
@@ -43,6 +44,7 @@ def search(
     settings: tuple[str, ...],
     cache_dir: Path | None,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """Search the space of RECIPE ([search] in the recipe) for students that are better, smaller and faster.
 
@@ -51,10 +53,11 @@ def search(
     """
     from edgekd import api
     from edgekd.cache import Cache, default_root
-    from edgekd.search import BEST_FILE, result
+    from edgekd.search import result
     from edgekd.search import search as run_search
+    from edgekd.search.outcome import BEST_FILE
 
-    start_output(quiet)
+    start_output(quiet, verbose)
     resolved = api.load_recipe(recipe, data=data, overrides=api.parse_overrides(settings))
     folder = out or Path("edgekd-out") / f"{resolved.name}-search"
     found = run_search(

@@ -6,17 +6,18 @@ from pathlib import Path
 
 import click
 
+from edgekd.cli.options import DATA, SEED, SETTINGS, verbosity
 from edgekd.cli.output import start_output
 
 
 @click.command("teacher-logits")
 @click.argument("recipe", required=False)
 @click.option("--shard", default="1/1", show_default=True, metavar="I/N", help="Worker I of N.")
-@click.option("--data", metavar="NAME|PATH", help="Data set by name, class folder, or NPZ file.")
-@click.option("--set", "settings", metavar="KEY=VALUE", multiple=True, help="Change a recipe key.")
-@click.option("--seed", type=int, help="Seed of weights, order and views.")
+@DATA
+@SETTINGS
+@SEED
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Store of finished stages, shared by all workers.")
-@click.option("--quiet", "-q", is_flag=True, help="Warnings and errors only.")
+@verbosity
 def teacher_logits(
     recipe: str | None,
     shard: str,
@@ -25,6 +26,7 @@ def teacher_logits(
     seed: int | None,
     cache_dir: Path | None,
     quiet: bool,
+    verbose: bool,
 ) -> None:
     """Store the teacher's logits of RECIPE, one of several workers at a time; edgekd build then finds them.
 
@@ -37,7 +39,7 @@ def teacher_logits(
     from edgekd.teacher_logits import parse_part
     from edgekd.teacher_logits import teacher_logits as run
 
-    progress = start_output(quiet)
+    progress = start_output(quiet, verbose)
     part = parse_part(shard)
     resolved = api.load_recipe(recipe, data=data, overrides=api.parse_overrides(settings), seed=seed)
     done = run(resolved, part, cache=Cache(cache_dir or default_root()), progress=progress)

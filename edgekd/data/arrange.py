@@ -18,8 +18,6 @@ from edgekd.data.source import Item, Listing, Source, SourceSplit
 from edgekd.data.spelling import class_order, confusable
 from edgekd.errors import DataError, did_you_mean
 
-MAX_LISTED = 10
-
 
 def arrange(listing: Listing, config: Data) -> Source:
     """Divide what a loader has listed.
@@ -202,9 +200,3 @@ def _picture_digest(part: SourceSplit, index: int) -> str:
         return "" if isinstance(picture, np.ndarray) else picture.digest()
     except OSError:
         return "unreadable"  # named by prepare, among the other unreadable files
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first ten of some names, and how many more there are."""
-    more = f" and {len(names) - MAX_LISTED} more" if len(names) > MAX_LISTED else ""
-    return f"{', '.join(names[:MAX_LISTED])}{more}"

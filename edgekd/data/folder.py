@@ -8,10 +8,9 @@ from pathlib import Path
 
 from edgekd.config.data import Data
 from edgekd.data import dicom, rows
-from edgekd.data.arrange import listed
 from edgekd.data.source import FileRef, Item, Listing, PictureRef
 from edgekd.data.spelling import split_of
-from edgekd.errors import DataError
+from edgekd.errors import DataError, listed
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.data.fingerprint import Fingerprints, near_pairs
-from edgekd.errors import DataError
+from edgekd.errors import DataError, listed
 
 MAX_NAMED = 200
 """Pairs and groups of each kind that are named one by one; all are counted."""
@@ -122,8 +122,8 @@ def check_limit(parts: Parts, found: Sequence[Between], limit: float) -> None:
             raise DataError(
                 f"{len(leaked)} of {len(part.names)} {name} images ({len(leaked) / len(part.names):.1%}) stand in "
                 f"{' or '.join(row.first for row in into)} too, pixel for pixel, more than data.max_duplicates = "
-                f"{limit:g} allows: {_first(named)}. The figures would be too good: leave them out of train with "
-                "--set data.deduplicate=true, or mend the splits"
+                f"{limit:g} allows: {listed(named, SHOWN)}. The figures would be too good: leave them out of train "
+                "with --set data.deduplicate=true, or mend the splits"
             )
 
 
@@ -161,9 +161,9 @@ def to_json(parts: Parts, found: Sequence[Between], opposed: Sequence[Sequence[P
         for row in found:
             twins = getattr(row, kind)
             names, others = parts[row.first].names, parts[row.second].names
-            listed = [[names[one], others[two]] for one, two in twins[:MAX_NAMED]]
+            shown = [[names[one], others[two]] for one, two in twins[:MAX_NAMED]]
             if twins:
-                rows.append({"splits": [row.first, row.second], "num_images": len(twins), "pairs": listed})
+                rows.append({"splits": [row.first, row.second], "num_images": len(twins), "pairs": shown})
         return rows
 
     return {
@@ -177,8 +177,3 @@ def to_json(parts: Parts, found: Sequence[Between], opposed: Sequence[Sequence[P
             for group in opposed[:MAX_NAMED]
         ],
     }
-
-
-def _first(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
-    return f"{', '.join(texts[:SHOWN])}{more}"

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from edgekd.artifact import Artifact, write_json
 from edgekd.config.data import Data
-from edgekd.data.arrange import listed
 from edgekd.data.coverage import coverage_warnings
 from edgekd.data.dataset import COLUMNS_FILE, SPLITS
 from edgekd.data.decode import Found, write_split
@@ -19,7 +18,7 @@ from edgekd.data.fingerprint import Fingerprints
 from edgekd.data.leak_check import check_leaks
 from edgekd.data.source import PictureRef, Source, SourceSplit
 from edgekd.data.sources import load_source
-from edgekd.errors import DataError
+from edgekd.errors import DataError, listed
 from edgekd.preprocessing import SIXTEEN_BIT_MAX
 from edgekd.progress import Progress
 

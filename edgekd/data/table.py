@@ -7,13 +7,12 @@ from pathlib import Path, PurePosixPath
 
 from edgekd.config.data import Data
 from edgekd.data import columns, dicom
-from edgekd.data.arrange import listed
 from edgekd.data.columns import Facts
 from edgekd.data.folder import SUFFIXES, reference, walk
 from edgekd.data.rows import Rows, read_rows
 from edgekd.data.source import Item, Listing, PictureRef
 from edgekd.data.spelling import usual
-from edgekd.errors import DataError
+from edgekd.errors import DataError, listed
 
 PATH_NAMES = (
     *("path", "file", "filename", "filepath", "imagepath", "imagefile", "imagefilename", "image", "imageindex"),

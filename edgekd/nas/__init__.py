@@ -6,12 +6,11 @@ import dataclasses
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgekd import host, pipeline, recipe, target
-from edgekd.artifact import Artifact, write_json
+from edgekd.artifact import Artifact
 from edgekd.cache import Cache
 from edgekd.config.blocks import Blocks
 from edgekd.config.distill import Distill
@@ -24,30 +23,15 @@ from edgekd.nas.evolution import Rank, evolve
 from edgekd.nas.timed import TimedProgress
 from edgekd.progress import Progress
 from edgekd.recipe import Recipe
-from edgekd.search import space as keys
+from edgekd.search import outcome
+from edgekd.search.outcome import Found
 from edgekd.stage_runner import StageRunner
 from edgekd.stages.supernet import supernet
 from edgekd.supernet.space import Space
 
 logger = logging.getLogger("edgekd")
 
-CANDIDATES_FILE, BEST_FILE = "candidates.jsonl", "best.toml"
-_REMEDY = "name another folder with --out. What is finished is kept"
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search left.
-
-    Attributes:
-        path: folder of ``nas.json``, ``nas.md``, ``nas.svg``, ``nas.png``, ``best.toml``, and the finalists' weights.
-        document: see :func:`edgekd.nas.result.document`.
-        held: whether the chosen network keeps the recipe's budget as measured.
-    """
-
-    path: Path
-    document: dict[str, Any]
-    held: bool
+CANDIDATES_FILE = "candidates.jsonl"
 
 
 def nas(
@@ -77,7 +61,7 @@ def nas(
     """
     check(recipe_)
     space = Space.of(recipe_.distill.blocks, recipe_.distill.width_multiplier, recipe_.nas)
-    with writing_to(out, _REMEDY):
+    with writing_to(out, outcome.REMEDY):
         out.mkdir(parents=True, exist_ok=True)
     file = out / CANDIDATES_FILE
     there = candidates.num_known(file)
@@ -86,7 +70,7 @@ def nas(
     until = None if budget_minutes is None else time.monotonic() + 60 * budget_minutes
     timed = progress or Progress() if until is None else TimedProgress(progress or Progress(), until)
     resolved, images, network, table = _shared(recipe_, space, cache, timed)
-    with writing_to(out, _REMEDY):
+    with writing_to(out, outcome.REMEDY):
         judge = Judge(
             file, images, network, table, space=space, nas=resolved.nas, budget=recipe_.budget, seed=recipe_.seed
         )
@@ -101,7 +85,9 @@ def nas(
         supernet=network.facts,
         table=table.facts,
     )
-    return _written(recipe_, found, out)
+    with writing_to(out, outcome.REMEDY):
+        plot.plot(found, out)
+    return outcome.write(recipe_, found, found["finalists"], result.markdown(found), out, "nas")
 
 
 def check(recipe_: Recipe) -> None:
@@ -222,17 +208,3 @@ def _measured(
             break
         rows.append({**row, "network": network, "predicted": predicted})
     return rows
-
-
-def _written(recipe_: Recipe, found: dict[str, Any], out: Path) -> Found:
-    document = {**found, "host": host.host(), "versions": host.versions()}
-    chosen = next((row for row in document["finalists"] if row["number"] == document["chosen"]), None)
-    with writing_to(out, _REMEDY):
-        write_json(out / "nas.json", document)
-        (out / "nas.md").write_text(result.markdown(document), encoding="utf-8")
-        plot.plot(document, out)
-        (out / BEST_FILE).unlink(missing_ok=True)
-        if chosen is not None:
-            text = recipe.to_toml(keys.changed(recipe_, chosen["changes"]))
-            (out / BEST_FILE).write_text(text, encoding="utf-8")
-    return Found(out, document, chosen is not None and chosen["held"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from edgekd import _keras
-from edgekd.artifact import Artifact, canonical_json
+from edgekd.artifact import Artifact, digest_json
 from edgekd.config.blocks import Blocks
 from edgekd.config.budget import Budget
 from edgekd.config.nas import Nas
@@ -92,7 +91,7 @@ class Judge:
         self.val = part_of(dataset.val, nas.num_val_images, seed)
         self.answers = elastic.predictor(self.model, space, self.images)
         basis = [supernet.digest, table.digest, nas.num_batchnorm_images, nas.num_val_images, seed]
-        self.known = _read(file, hashlib.sha256(canonical_json(basis).encode()).hexdigest())
+        self.known = _read(file, digest_json(basis))
 
     def __call__(self, blocks: Blocks) -> Judged:
         """Judge a candidate, and note it."""

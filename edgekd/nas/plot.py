@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekd.search.plot import BLUE, GREY, ORANGE, TITLES
+from edgekd.plots import BLUE, GREY, ORANGE, save, style
+from edgekd.search.plot import TITLES
 
 COSTS = {"tflite_bytes": "max_tflite_bytes", "p50_ms": "max_p50_ms"}
 
 
 def plot(found: Mapping[str, Any], out: Path) -> list[Path]:
     """Draw what :func:`edgekd.nas.result.document` gives; returns ``nas.svg`` and ``nas.png`` in ``out``."""
-    import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context({"svg.hashsalt": "edgekd", "axes.spines.top": False, "axes.spines.right": False}):
+    with style():
         picture = Figure(figsize=(9.2, 4.0), layout="constrained")
         panels = picture.subplots(1, len(COSTS), sharey=True)
         for axes, (cost, limit) in zip(panels, COSTS.items(), strict=True):
@@ -24,10 +24,7 @@ def plot(found: Mapping[str, Any], out: Path) -> list[Path]:
         panels[0].set_ylabel(TITLES["auc"])
         named = {label: handle for handle, label in zip(*panels[0].get_legend_handles_labels(), strict=True)}
         picture.legend(named.values(), named.keys(), loc="outside upper center", ncols=4, frameon=False)
-        files = [out / "nas.svg", out / "nas.png"]
-        picture.savefig(files[0], metadata={"Date": None, "Title": found["why"]})
-        picture.savefig(files[1], dpi=160, metadata={"Description": found["why"]})
-    return files
+        return save(picture, out, "nas", found["why"])
 
 
 def _panel(axes: Any, found: Mapping[str, Any], cost: str, limit: float | None) -> None:

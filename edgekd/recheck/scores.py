@@ -13,8 +13,9 @@ from edgekd.claims import claims
 from edgekd.config.verify import Verify
 from edgekd.errors import DataError
 from edgekd.options import read_table
+from edgekd.page.figures import task_of
 from edgekd.recheck.check import Check, all_or_faults, differences
-from edgekd.tasks import MULTI_CLASS, TASKS, Labels, Task
+from edgekd.tasks import Labels
 from edgekd.verification import SCORES_FILE
 from edgekd.verification.findings import ByModel, from_scores
 from edgekd.verification.scores import read_scores
@@ -42,7 +43,7 @@ def score_checks(run: Path, document: Document) -> Iterator[Check]:
     except DataError as error:
         yield Check(ABOUT, False, str(error))
         return
-    names, task = list(document["dataset"]["class_names"]), _task(document)
+    names, task = list(document["dataset"]["class_names"]), task_of(document)
     faults = []
     for row in document["models"]:
         for split in labels if row["id"] in scores else ():
@@ -72,7 +73,7 @@ def claim_checks(document: Document, on_test: Mapping[str, Any], labels: Labels,
         return
     sizes = {row["id"]: row["tflite_bytes"] for row in document["models"]}
     shipped = next(row["id"] for row in document["models"] if row["shipped"])
-    found = {claim["id"]: claim for claim in claims(shipped, on_test, labels, sizes, config, _task(document))}
+    found = {claim["id"]: claim for claim in claims(shipped, on_test, labels, sizes, config, task_of(document))}
     both = [claim for claim in document["claims"] if claim["id"] in found]
     faults = [
         f"claim {claim['id']}: {text}"
@@ -95,13 +96,9 @@ def _finding_checks(
     if not _same_version(document):
         yield Check(about, None, _other_version(document))
         return
-    found = from_scores(shipped, scores, labels, document["dataset"]["class_names"], _task(document), config)
+    found = from_scores(shipped, scores, labels, document["dataset"]["class_names"], task_of(document), config)
     faults = [text for name in found if name in document for text in differences(document[name], found[name], name)]
     yield from all_or_faults(about, faults, "changes of recall, thresholds and disagreements come out as stated")
-
-
-def _task(document: Document) -> Task:
-    return TASKS[document["dataset"].get("task", MULTI_CLASS.name)]
 
 
 def _same_version(document: Document) -> bool:

@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgekd import host, recipe
-from edgekd.artifact import write_json
 from edgekd.cache import Cache
 from edgekd.errors import UserError, writing_to
 from edgekd.recipe import Recipe
-from edgekd.search import plot, result, space, study, workers
+from edgekd.search import outcome, plot, result, space, study, workers
+from edgekd.search.outcome import Found
 
 logger = logging.getLogger("edgekd")
 
-STUDY_FILE, BEST_FILE = "study.jsonl", "best.toml"
-_REMEDY = "name another folder with --out. The trials so far are kept"
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a search left.
-
-    Attributes:
-        path: folder of ``search.json``, ``search.md``, ``search.svg``, ``search.png`` and ``best.toml``.
-        document: see :func:`edgekd.search.result.document`.
-        held: whether the chosen trial keeps the recipe's budget; false where there is none.
-    """
-
-    path: Path
-    document: dict[str, Any]
-    held: bool
+STUDY_FILE = "study.jsonl"
 
 
 def search(
@@ -70,7 +52,7 @@ def search(
     exhausted = recipe_.search.sampler == "grid" and space.grid(recipe_.search.space)
     if num_trials is None and budget_minutes is None and not exhausted:
         raise UserError("edgekd search without an end: give --trials N or --budget-minutes N, or both")
-    with writing_to(out, _REMEDY):
+    with writing_to(out, outcome.REMEDY):
         out.mkdir(parents=True, exist_ok=True)
     where = storage or str(out / STUDY_FILE)
     opened = study.open_study(recipe_, where, create=not resume, seed=seed)
@@ -99,18 +81,7 @@ def search(
 
 
 def _written(recipe_: Recipe, opened: Any, out: Path) -> Found:
-    document = {
-        **result.document(recipe_, opened),
-        "host": host.host(),
-        "versions": host.versions(),
-    }
-    chosen = next((row for row in document["trials"] if row["number"] == document["chosen"]), None)
-    with writing_to(out, _REMEDY):
-        write_json(out / "search.json", document)
-        (out / "search.md").write_text(result.markdown(document), encoding="utf-8")
-        plot.plot(document, out)
-        (out / BEST_FILE).unlink(missing_ok=True)
-        if chosen is not None:
-            text = recipe.to_toml(space.changed(recipe_, chosen["changes"]))
-            (out / BEST_FILE).write_text(text, encoding="utf-8")
-    return Found(out, document, chosen is not None and chosen["held"])
+    found = result.document(recipe_, opened)
+    with writing_to(out, outcome.REMEDY):
+        plot.plot(found, out)
+    return outcome.write(recipe_, found, found["trials"], result.markdown(found), out, "search")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from edgekd.config.search import ACCURACIES, COSTS
+from edgekd.plots import BLUE, GREY, ORANGE, save, style
 from edgekd.search import study
 from edgekd.search.result import pareto
 
@@ -17,8 +18,6 @@ TITLES: Mapping[str, str] = {
     "gzip_bytes": "KiB, gzip",
     "p50_ms": "p50, milliseconds",
 }
-# Of Okabe and Ito 2008, which every kind of colour vision tells apart; the shape tells them apart in grey.
-BLUE, ORANGE, GREY = "#0072B2", "#B34700", "#8A8A8A"
 
 
 def plot(found: Mapping[str, Any], out: Path) -> list[Path]:
@@ -27,7 +26,6 @@ def plot(found: Mapping[str, Any], out: Path) -> list[Path]:
     Returns:
         ``search.svg`` and ``search.png`` in ``out``.
     """
-    import matplotlib
     from matplotlib.figure import Figure
 
     rows = [row for row in found["trials"] if row["measured"]]
@@ -35,16 +33,13 @@ def plot(found: Mapping[str, Any], out: Path) -> list[Path]:
         return []
     accuracy = next(name for name in found["objectives"] if name in ACCURACIES)
     costs = [name for name in found["objectives"] if name in COSTS] or ["tflite_bytes", "p50_ms"]
-    with matplotlib.rc_context({"svg.hashsalt": "edgekd", "axes.spines.top": False, "axes.spines.right": False}):
+    with style():
         picture = Figure(figsize=(4.6 * len(costs), 4.0), layout="constrained")
         for axes, cost in zip(picture.subplots(1, len(costs), sharey=True, squeeze=False)[0], costs, strict=True):
             _panel(axes, rows, found, accuracy, cost)
         handles, labels = picture.axes[0].get_legend_handles_labels()
         picture.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False)
-        files = [out / "search.svg", out / "search.png"]
-        picture.savefig(files[0], metadata={"Date": None, "Title": found["why"]})
-        picture.savefig(files[1], dpi=160, metadata={"Description": found["why"]})
-    return files
+        return save(picture, out, "search", found["why"])
 
 
 def _panel(axes: Any, rows: list[Any], found: Mapping[str, Any], accuracy: str, cost: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import socket
 import warnings
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from edgekd.artifact import canonical_json
+from edgekd.artifact import digest_json
 from edgekd.config.search import ACCURACIES
 from edgekd.errors import MissingRequirementError, UserError
 from edgekd.options import to_table
@@ -41,7 +40,7 @@ def fingerprint(recipe_: Recipe) -> str:
     """Digest of all that makes two trials comparable; the sampler may change between two calls."""
     table = to_table(recipe_)
     table["search"] = {key: table["search"][key] for key in ("objectives", "space")}
-    return hashlib.sha256(canonical_json(table).encode()).hexdigest()
+    return digest_json(table)
 
 
 def open_storage(where: str) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd import _keras, metrics, tflite
-from edgekd.artifact import Artifact, canonical_json, digest_folder, sha256_file, write_json
+from edgekd.artifact import Artifact, digest_folder, digest_json, sha256_file, write_json
 from edgekd.claims import accuracy_difference
 from edgekd.config.teacher import Teacher, TeacherFile
 from edgekd.data import Dataset, Split
@@ -90,7 +89,7 @@ def mixed(data: Artifact, members: Sequence[Artifact], config: Sequence[str], ou
     for name, member in zip(config, members, strict=True):
         shutil.copytree(member.path, out_dir / "members" / name)
     figures = {name: member.facts["val"] for name, member in zip(config, members, strict=True)}
-    digest = hashlib.sha256(canonical_json([member.digest for member in members]).encode()).hexdigest()
+    digest = digest_json([member.digest for member in members])
     about = {"file": f"ensemble of {', '.join(config)}", "kind": "ensemble", "sha256": digest}
     facts = {
         "given": about,
