@@ -77,7 +77,7 @@ def claims(
             smallest = statistics.smallest_margin_of(areas)
             text = (
                 f"{shipped} loses no more than {margin:g} of AUC against {title}: {_signed(areas)}, n = {len(labels)}; "
-                f"the smallest margin that these could show is {smallest:.3f}"
+                f"the smallest margin that these could show is {smallest:.4f}"
             )
             verdict = statistics.no_loss_verdict(areas, margin)
             more = {"delong_p": statistics.normal_p(areas), "smallest_margin": smallest}

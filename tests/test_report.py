@@ -237,8 +237,8 @@ def test_the_headline_tells_whether_the_gates_held(document: Document) -> None:
 
 def test_gates_one_by_one(document: Document) -> None:
     assert html(document).table("gate", 4)[1:] == [
-        ["max_tflite_bytes", "650,000", "614,400", "held"],
-        ["min_auc", "0.98", "0.9375", "fell short"],
+        ["max_tflite_bytes", "held", "650,000", "614,400"],
+        ["min_auc", "fell short", "0.98", "0.9375"],
     ]
     assert [line for line in markdown(document).splitlines() if line.startswith("- gate")] == [
         "- gate max_tflite_bytes, on val: held (614,400 against 650,000)",
@@ -246,6 +246,15 @@ def test_gates_one_by_one(document: Document) -> None:
     ]
     document["gates"] = []
     assert "The recipe sets none." in html(document).text
+
+
+def test_the_disclaimer_is_said_once(document: Document) -> None:
+    document["recipe"]["bundle"]["intended_use"] = "Demonstration only. Not a medical device."
+    assert html(document).text.count("Demonstration only. Not a medical device.") >= 1
+    assert "Not a medical device. Demonstration" not in html(document).text
+    document["recipe"]["bundle"]["intended_use"] = "For tests."
+    assert "Not a medical device. For tests." in html(document).text
+    assert "**Not a medical device.** For tests." in markdown(document)
 
 
 def test_without_pruning_nothing_is_said_of_zeros(document: Document) -> None:
