@@ -15,7 +15,6 @@ was stopped, and refuses a file of other settings.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -29,9 +28,8 @@ from scipy.stats import binomtest
 
 from edgekd import latency
 from edgekd.artifact import read_json, sha256_file, write_json
-from edgekd.benchmark_input import child
 from edgekd.config.benchmark import Benchmark
-from edgekd.interleave import ask_process
+from edgekd.measuring import MeasuringProcess
 from edgekd.stages.benchmark import RUNS_FILE, benchmark
 
 KINDS = ("same", "slowed")
@@ -43,8 +41,8 @@ def trial(model: Path, kind: str, number: int, settings: Mapping[str, Any]) -> d
     """One benchmark of the file under two names."""
     fractions = {"first": 0.0, "second": settings["slowdown"]}
 
-    def ask_slowed(name: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        return child(name, [sys.executable, str(SLOWED), str(fractions[name])], json.dumps(request))
+    def begin_slowed(name: str, request: Mapping[str, Any]) -> MeasuringProcess:
+        return MeasuringProcess(name, request, [sys.executable, str(SLOWED), str(fractions[name])])
 
     config = Benchmark(
         target=settings["target"], num_processes=settings["processes"], num_runs=settings["runs"], warmup_runs=20
@@ -57,7 +55,7 @@ def trial(model: Path, kind: str, number: int, settings: Mapping[str, Any]) -> d
             config,
             Path(folder),
             seed=2 * number + KINDS.index(kind),
-            ask=ask_process if kind == "same" else ask_slowed,
+            begin=MeasuringProcess if kind == "same" else begin_slowed,
         ).facts
         runs = {row["model"]: list(map(np.array, row["invoke_ms"])) for row in read_json(Path(folder) / RUNS_FILE)}
     ratio = latency.repeatable_ratio(runs["second"], runs["first"], settings["level"])

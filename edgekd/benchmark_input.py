@@ -116,15 +116,23 @@ def child(name: str, command: Sequence[str], text: str) -> dict[str, Any]:
             command, input=text, capture_output=True, text=True, timeout=SECONDS_PER_PROCESS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise BenchmarkError(
-            f'model "{name}" ran for more than {SECONDS_PER_PROCESS} s; lower the number of runs'
-        ) from None
-    if done.returncode < 0:
-        raise ModelError(f'model "{name}" crashed the interpreter ({signal.Signals(-done.returncode).name})')
+        raise too_long(name) from None
+    return read_answer(name, done.returncode, done.stdout, done.stderr)
+
+
+def too_long(name: str) -> BenchmarkError:
+    """The error of a model that does not come to an end."""
+    return BenchmarkError(f'model "{name}" ran for more than {SECONDS_PER_PROCESS} s; lower the number of runs')
+
+
+def read_answer(name: str, code: int, output: str, errors: str) -> dict[str, Any]:
+    """The answer of an ended process, or the error that it means; see :func:`child`."""
+    if code < 0:
+        raise ModelError(f'model "{name}" crashed the interpreter ({signal.Signals(-code).name})')
     try:
-        answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        answer: dict[str, Any] = json.loads(output.splitlines()[-1])
     except (ValueError, IndexError):
-        reason = (done.stderr.strip().splitlines() or ["no output"])[-1]
+        reason = (errors.strip().splitlines() or ["no output"])[-1]
         raise BenchmarkError(f'the process that measures "{name}" failed: {reason}') from None
     if "error" in answer:
         raise ModelError(answer["error"])

@@ -68,7 +68,7 @@ def percentile_interval(processes: Runs, percent: float, level: float = LEVEL) -
     """
     from scipy.stats import binom, t
 
-    pooled = np.sort(np.concatenate(processes))
+    pooled = np.sort(np.concatenate([runs.ravel() for runs in processes]))
     total, count, p = len(pooled), len(processes), percent / 100
     estimate = percentile(pooled, percent)
     if count < 2:
@@ -88,25 +88,33 @@ def percentile_interval(processes: Runs, percent: float, level: float = LEVEL) -
 def ratio_of_medians(first: Runs, second: Runs, level: float = LEVEL) -> Interval:
     """``median(first) / median(second)``, paired by round, with its interval by signed ranks.
 
-    The logarithms of the rounds' ratios are averaged in pairs, each with itself too; the estimate is the median of
-    these averages, and the interval ends at the ones that Wilcoxon's signed-rank test at ``level`` does not reject
-    (Hodges and Lehmann 1963; Tukey 1949). Within a round the order of the models is random, so that of two equal models
-    each round's ratio is as likely turned over: the test then errs in at most ``level`` of all comparisons, whatever
-    drift, bursts or outliers the machine adds. A slow minute that both models met cancels out.
+    A round's ratio is that of the medians of a turn, and of several turns their median: two processes that took turns
+    met the same pace of the processor in the same turn. The logarithms of the rounds' ratios are averaged in pairs,
+    each with itself too; the estimate is the median of these averages, and the interval ends at the ones that
+    Wilcoxon's signed-rank test at ``level`` does not reject (Hodges and Lehmann 1963; Tukey 1949). Within a round the
+    order of the models is random, so that of two equal models each round's ratio is as likely turned over: the test
+    then errs in at most ``level`` of all comparisons, whatever drift, bursts or outliers the machine adds. A slow
+    minute that both models met cancels out.
 
     Fewer rounds than :func:`rounds_needed` cannot show a difference: the interval is open.
 
     Args:
-        first, second: times by round.
+        first, second: times by round, ``(runs,)`` or ``(turns, runs)`` each.
         level: chance of an interval without 1 where the models are equal.
     """
-    logs = np.array([math.log(np.median(a) / np.median(b)) for a, b in zip(first, second, strict=True)])
+    logs = np.array([_log_ratio(a, b) for a, b in zip(first, second, strict=True)])
     rows, columns = np.triu_indices(len(logs))
     averages = np.sort((logs[rows] + logs[columns]) / 2)
     centre, rank = float(np.median(averages)), _signed_rank(len(logs), level)
     if rank == 0:
         return Interval(math.exp(centre), 0.0, math.inf)
     return Interval(math.exp(centre), math.exp(averages[rank - 1]), math.exp(averages[-rank]))
+
+
+def _log_ratio(first: NDArray[np.floating], second: NDArray[np.floating]) -> float:
+    """Of one round."""
+    medians = (np.median(np.atleast_2d(runs), axis=1) for runs in (first, second))
+    return float(np.median(np.log(next(medians)) - np.log(next(medians))))
 
 
 def repeatable_ratio(first: Runs, second: Runs, level: float = LEVEL) -> Interval:

@@ -18,7 +18,8 @@ def plot(models: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], out: Path
 
     Args:
         models: ``models`` of the benchmark's facts.
-        runs: ``{"model", "kernel", "num_threads", "invoke_ms": [[...], ...]}`` each; the first of a model is drawn.
+        runs: ``{"model", "kernel", "num_threads", "invoke_ms": [[[...], ...], ...]}`` each, by process and turn;
+            the first of a model is drawn.
         out: folder of ``latency.svg`` and ``latency.png``; equal runs give equal bytes.
 
     Returns:
@@ -27,7 +28,10 @@ def plot(models: Mapping[str, Any], runs: Sequence[Mapping[str, Any]], out: Path
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    shown = {name: next(row["invoke_ms"] for row in runs if row["model"] == name) for name in models}
+    shown = {
+        name: [np.ravel(turns) for turns in next(row["invoke_ms"] for row in runs if row["model"] == name)]
+        for name in models
+    }
     # What a single interruption took would press all else together.
     last = max(float(np.percentile(np.concatenate(processes), 98)) for processes in shown.values())
     with style():

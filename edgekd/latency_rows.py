@@ -20,7 +20,7 @@ def latency_row(way: Way, answers: Sequence[Answer], profile: Target) -> dict[st
     A percentile that so few runs do not certify is None, and so is an interval that the processes do not bound.
     """
     processes = runs_of(answers)
-    total = sum(map(len, processes))
+    total = sum(runs.size for runs in processes)
     percentiles: dict[str, Any] = {}
     for percent in (50, 90, 99):
         there = percent == 50 or total >= latency.runs_needed(percent)
@@ -40,9 +40,10 @@ def latency_row(way: Way, answers: Sequence[Answer], profile: Target) -> dict[st
 
 
 def raw_row(case: Case, answers: Sequence[Answer]) -> dict[str, Any]:
-    """Every timed run of one case, by process, from which all figures can be computed again."""
+    """Every timed run of one case, by process and turn, from which all figures can be computed again."""
     how = {"kernel": case.way.kernel, "num_threads": case.way.num_threads}
-    return {"model": case.model, **how, "invoke_ms": [answer["invoke_ms"] for answer in answers]}
+    times = [turns.tolist() for turns in runs_of(answers)]
+    return {"model": case.model, **how, "invoke_ms": times}
 
 
 def compared(first: latency.Runs, second: latency.Runs) -> dict[str, Any]:

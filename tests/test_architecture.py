@@ -83,7 +83,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (2.7, ("channels",)),
     (2.3, ("data.cifar100", "data.npz", "data.synthetic_cells", "data.made_up")),
     (2.3, ("benchmark_input",)),
-    (2.4, ("interleave",)),
+    (2.4, ("interleave", "measuring")),
     (2.5, ("latency_rows",)),
     (2.4, ("tflite.convert", "tflite.describe", "tflite.metadata_reader", "tflite.layer_errors", "data.sources")),
     (2.4, ("tflite.memory",)),

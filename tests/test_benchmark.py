@@ -10,7 +10,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ import pytest
 from PIL import Image
 from tflite_models import SIDE, smooth_images, tiny_file
 
-from edgekd import benchmark_input, interleave, machine, measure
+from edgekd import benchmark_input, interleave, machine, measure, measuring
 from edgekd import steady as warming
 from edgekd.artifact import Artifact
 from edgekd.config.benchmark import Benchmark
 from edgekd.data.source import FileRef
 from edgekd.errors import BenchmarkError, DataError, ModelError, RecipeError, UserError
+from edgekd.measuring import MeasuringProcess
 from edgekd.preprocessing import preprocess
 from edgekd.progress import Progress, Task
 from edgekd.stages import benchmark as stage
@@ -62,25 +63,44 @@ def quiet_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "read", lambda: machine.Reading(0.0, 0.0, 0.0, 0.0, (), None, None, None))
 
 
+class Answered:
+    """Stands for one measuring process, which has answered already; notes its turns."""
+
+    def __init__(self, answer: dict[str, Any], turns: list[str]):
+        self.made, self.turns = answer, turns
+
+    def take_turn(self) -> None:
+        self.turns.append(self.made["name"])
+
+    def answer(self) -> dict[str, Any]:
+        return self.made
+
+
 class Recorded:
-    """Stands for the measuring processes: notes who was asked, and answers with times made for it."""
+    """Stands for the measuring processes: notes who was started, and answers with times made for it."""
 
     def __init__(self, times: Mapping[str, list[list[float]]], **changes: Any):
         self.times = {name: iter(rows) for name, rows in times.items()}
         self.changes = changes
         self.order: list[str] = []
         self.requests: list[Mapping[str, Any]] = []
+        self.turns: list[str] = []
 
-    def __call__(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+    def __call__(self, name: str, request: Mapping[str, Any]) -> AbstractContextManager[Answered]:
         self.order.append(name)
         self.requests.append(request)
+        return nullcontext(Answered(self.answer(name, request), self.turns))
+
+    def answer(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
         number = self.order.count(name)
         return {
+            "name": name,
             "init_ms": 10.0 * number,
             "first_ms": 100.0 * number,
             "warmup_runs": 10 + 10 * number,
             "steady": True,
             "invoke_ms": next(self.times[name]),
+            "num_turns": 1,
             "cpu_share": 1.0,
             "involuntary_switches": 3,
             "peak_rss_bytes": 1000 * number,
@@ -102,7 +122,7 @@ def run_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
         for name, path in models.items():
             path.write_text(name)
         return stage.benchmark(
-            models, None, Benchmark(**config), out, pairs=pairs, seed=seed, ask=recorded, **(ways or {})
+            models, None, Benchmark(**config), out, pairs=pairs, seed=seed, begin=recorded, **(ways or {})
         )
 
     return run
@@ -122,6 +142,41 @@ def test_each_round_runs_every_model_once_in_an_order_of_its_own(run_recorded: A
     # Of 24 orders 30 draws leave fewer than 10 different ones, or no first place for one model, practically never.
     assert len(set(rounds)) >= 10
     assert {names[0] for names in rounds} == set("abcd")
+
+
+@pytest.mark.usefixtures("quiet_machine")
+def test_processes_of_a_round_take_turns_in_an_order_drawn_anew(run_recorded: Any, out: Path) -> None:
+    """Ten times round three processes; of 6 orders ten draws leave one alone with a chance of 6**-9."""
+    recorded = Recorded(steady("abc", 1))
+    run_recorded(recorded, out, num_processes=1)
+    passes = ["".join(recorded.turns[start : start + 3]) for start in range(0, 30, 3)]
+    assert len(recorded.turns) == 30
+    assert all(sorted(names) == list("abc") for names in passes)
+    assert len(set(passes)) > 1
+
+
+@pytest.mark.usefixtures("quiet_machine")
+def test_no_more_than_eight_processes_live_at_once(run_recorded: Any, out: Path) -> None:
+    """Ten models: eight take all their turns, and then two; in the next round others may be the two."""
+    alive: set[str] = set()
+    seen: list[int] = []
+
+    class Counted(Recorded):
+        @contextmanager
+        def __call__(self, name: str, request: Mapping[str, Any]) -> Iterator[Answered]:
+            alive.add(name)
+            with super().__call__(name, request) as process:
+                seen.append(len(alive))
+                yield process
+            alive.remove(name)
+
+    recorded = Counted(steady("abcdefghij", 2))
+    run_recorded(recorded, out, num_processes=2)
+    assert seen == [*range(1, 9), 1, 2] * 2
+    assert [len(set(recorded.turns[start:end])) for start, end in ((0, 80), (80, 100), (100, 180), (180, 200))] == [
+        *(8, 2),
+        *(8, 2),
+    ]
 
 
 @pytest.mark.usefixtures("quiet_machine")
@@ -155,7 +210,8 @@ def test_figures_are_those_of_all_runs_pooled(run_recorded: Any, out: Path) -> N
     assert (figures["peak_rss_bytes"], figures["tflite_bytes"]) == (2000, 5)
     assert artifact.facts == Artifact.open(out).facts
     runs = json.loads((out / stage.RUNS_FILE).read_text())
-    assert runs == [{"model": "model", "kernel": "xnnpack", "num_threads": 1, "invoke_ms": processes}]
+    by_turn = [[turn] for turn in processes]
+    assert runs == [{"model": "model", "kernel": "xnnpack", "num_threads": 1, "invoke_ms": by_turn}]
 
 
 @pytest.mark.usefixtures("quiet_machine")
@@ -202,9 +258,9 @@ def test_kernels_and_threads_are_further_rows_and_a_table_of_their_own(run_recor
     """The way of the target first; it is not run twice. Pinned to as many processors as there are threads."""
 
     class Scaled(Recorded):
-        def __call__(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
+        def answer(self, name: str, request: Mapping[str, Any]) -> dict[str, Any]:
             slowness = {"xnnpack": 1.0, "reference": 30.0}[request["kernel"]] / request["num_threads"]
-            return {**super().__call__(name, request), "invoke_ms": [slowness] * 10}
+            return {**super().answer(name, request), "invoke_ms": [slowness] * 10}
 
     recorded = Scaled(steady("a", 24))
     ways = {"kernels": ("xnnpack", "reference"), "threads": (1, 2, 4)}
@@ -301,8 +357,8 @@ def test_progress_counts_processes(monkeypatch: pytest.MonkeyPatch, write: Any, 
 
     monkeypatch.setattr(stage, "write_input", lambda *arguments: benchmark_input.Input(Path("x.npy"), None, None))
     models = {name: write(name, b"") for name in "ab"}
-    ask = Recorded(steady("ab", 3))
-    stage.benchmark(models, None, Benchmark(num_processes=3), out, progress=Recorder(), ask=ask)
+    begin = Recorded(steady("ab", 3))
+    stage.benchmark(models, None, Benchmark(num_processes=3), out, progress=Recorder(), begin=begin)
     assert seen == [(6, "processes"), *[1] * 6]
 
 
@@ -446,6 +502,7 @@ def request_for(tmp_path: Path, variant: str = "fp32", **changes: Any) -> dict[s
         "pin_cpus": [],
         "warmup_runs": 20,
         "num_runs": 7,
+        "num_turns": 1,
         **changes,
     }
 
@@ -461,7 +518,7 @@ def test_measuring_process_answers_in_one_line(tmp_path: Path) -> None:
     answer = json.loads(done.stdout)
     assert set(answer) == {
         *("init_ms", "first_ms", "warmup_runs", "steady", "invoke_ms", "cpu_share", "involuntary_switches"),
-        *("peak_rss_bytes", "pinned"),
+        *("peak_rss_bytes", "pinned", "num_turns"),
     }
     assert 20 <= answer["warmup_runs"] <= warming.MAX_RUNS
     assert answer["steady"] is (answer["warmup_runs"] < warming.MAX_RUNS)
@@ -582,8 +639,56 @@ def test_request_says_what_profile_and_recipe_say(run_recorded: Any, out: Path) 
         )
 
 
-def test_a_process_is_asked_through_its_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Any] = []
-    monkeypatch.setattr(interleave, "child", lambda *arguments: seen.append(arguments) or {"answer": 1})
-    assert interleave.ask_process("m", {"kernel": "xnnpack"}) == {"answer": 1}
-    assert seen == [("m", [sys.executable, "-m", "edgekd.measure"], '{"kernel": "xnnpack"}')]
+def test_a_process_takes_its_turns_when_it_is_told_to(tmp_path: Path) -> None:
+    """Seven runs in three turns are three each; meanwhile it waits."""
+    with MeasuringProcess("m", request_for(tmp_path, num_turns=3)) as process:
+        for _ in range(3):
+            process.take_turn()
+        answer = process.answer()
+    assert (answer["num_turns"], len(answer["invoke_ms"])) == (3, 9)
+    (turns,) = interleave.runs_of([answer])
+    assert turns.tolist() == [answer["invoke_ms"][start : start + 3] for start in (0, 3, 6)]
+
+
+def test_each_turn_begins_with_a_run_that_is_not_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One first inference, 20 to warm up, and in each of the two turns one and then four."""
+    calls: list[int] = []
+
+    class Interpreter:
+        set_tensor = staticmethod(lambda index, value: None)
+        get_input_details = staticmethod(lambda: [{"index": 0}])
+
+        def invoke(self) -> None:
+            calls.append(0)
+
+    monkeypatch.setattr("edgekd._litert.open_interpreter", lambda *arguments: Interpreter())
+    monkeypatch.setattr(warming, "warm_up", lambda run, minimum: ([run() for _ in range(minimum)], True))
+    waits: list[int] = []
+    request = request_for(tmp_path, num_runs=8, num_turns=2)
+    answer = measure.measure(request, lambda: waits.append(len(calls)))
+    assert waits == [21, 26]
+    assert (len(calls), len(answer["invoke_ms"])) == (31, 8)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "message"),
+    [
+        ("import os; os.kill(os.getpid(), 11)", ModelError, 'model "m" crashed the interpreter (SIGSEGV)'),
+        ('print(\'{"error": "no model"}\')', ModelError, "no model"),
+        ("raise SystemExit('out of paper')", BenchmarkError, 'the process that measures "m" failed: out of paper'),
+        ("import time; time.sleep(60)", BenchmarkError, 'model "m" ran for more than 0.5 s'),
+    ],
+)
+@pytest.mark.parametrize("first", ["", "input(); print('{}', flush=True); input(); "])
+def test_a_process_that_fails_is_told_of_and_ended(
+    first: str, code: str, error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is warm, and in its first turn."""
+    for module in (benchmark_input, measuring):
+        monkeypatch.setattr(module, "SECONDS_PER_PROCESS", 0.5)
+    with (
+        pytest.raises(error, match=re.escape(message)),
+        MeasuringProcess("m", {}, [sys.executable, "-S", "-c", first + code]) as process,
+    ):
+        process.take_turn()
+    assert psutil.Process().children() == []

@@ -53,7 +53,7 @@ class Measured:
     def __call__(self, models: Any, images: Any, config: Any, out_dir: Path, **options: Any) -> Measured:
         self.asked = [models, images, config, options]
         runs = [
-            {"model": name, "kernel": "xnnpack", "num_threads": 1, "invoke_ms": [[1.0, 2.0], [1.5, 2.5]]}
+            {"model": name, "kernel": "xnnpack", "num_threads": 1, "invoke_ms": [[[1.0], [2.0]], [[1.5], [2.5]]]}
             for name in self.facts["models"]
         ]
         write_json(out_dir / "runs.json", runs)
@@ -130,7 +130,7 @@ def test_out_holds_the_figures_every_run_and_the_plot(measured: Measured, models
     assert sorted(path.name for path in out.iterdir()) == ["latency.json", "latency.png", "latency.svg"]
     document = json.loads((out / "latency.json").read_text())
     assert document["models"] == FACTS["models"]
-    assert document["runs"][0]["invoke_ms"] == [[1.0, 2.0], [1.5, 2.5]]
+    assert document["runs"][0]["invoke_ms"] == [[[1.0], [2.0]], [[1.5], [2.5]]]
     assert {"cpu", "cores", "cpus"} <= set(document["host"])
     assert {"commit", "versions"} <= set(document)
     svg = (out / "latency.svg").read_bytes()

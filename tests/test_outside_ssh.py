@@ -370,7 +370,7 @@ GOOD = {"invoke_ms": [1.0, 2], "warmup_runs": 20, "init_ms": 3.0, "first_ms": 4.
 
 
 def test_answer_is_checked() -> None:
-    assert device.checked({**GOOD, "more": "ignored"}) == GOOD
+    assert device.checked({**GOOD, "more": "ignored"}) == {**GOOD, "num_turns": 1}
 
 
 @pytest.mark.parametrize(

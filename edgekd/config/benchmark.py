@@ -17,7 +17,12 @@ class Benchmark:
     num_processes: int = option(
         10, "fresh processes per model; comparisons need 6, percentiles beyond the median 10", minimum=1, maximum=1000
     )
-    num_runs: int = option(100, "timed inferences per process", minimum=10, maximum=1_000_000)
+    num_runs: int = option(
+        100,
+        "timed inferences per process, in ten turns: rounded up to a multiple of ten",
+        minimum=10,
+        maximum=1_000_000,
+    )
     warmup_runs: int = option(
         20,
         "fewest inferences before the first timed one, in each process; they go on until the times are steady",

@@ -75,6 +75,7 @@ def checked(answer: Any) -> dict[str, Any]:
         raise BenchmarkError(f"the device answered {len(times)} times; 1 to {MAX_TIMES} are possible")
     return {
         "invoke_ms": [number(value, 1e-6, 1e9, "invoke_ms") for value in times],
+        "num_turns": 1,
         "init_ms": number(answer.get("init_ms"), 0, 1e9, "init_ms"),
         "warmup_runs": int(number(answer.get("warmup_runs"), 0, MAX_TIMES, "warmup_runs")),
         "first_ms": number(answer.get("first_ms"), 0, 1e9, "first_ms"),

@@ -118,6 +118,7 @@ def measuring_request(
         "pin_cpus": [],
         "warmup_runs": session.warmup_runs,
         "num_runs": session.num_runs,
+        "num_turns": 1,
     }
 
 

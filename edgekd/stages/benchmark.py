@@ -15,8 +15,9 @@ from edgekd.artifact import Artifact, write_json
 from edgekd.benchmark_input import Input, write_input
 from edgekd.config.benchmark import Benchmark
 from edgekd.data.source import Pictures
-from edgekd.interleave import Answer, Ask, Case, ask_process, interleave, runs_of, ways
+from edgekd.interleave import Answer, Begin, Case, interleave, runs_of, ways
 from edgekd.latency_rows import compared, latency_row, raw_row
+from edgekd.measuring import MeasuringProcess
 from edgekd.progress import Progress
 
 RUNS_FILE = "runs.json"
@@ -37,13 +38,13 @@ def benchmark(
     threads: Sequence[int] = (),
     seed: int = 0,
     progress: Progress | None = None,
-    ask: Ask = ask_process,
+    begin: Begin = MeasuringProcess,
 ) -> Artifact:
     """Measure every model ``num_processes`` times, each time in a process of its own.
 
-    A round runs every model once, in random order, so that what the machine does meanwhile meets them all alike. A
-    process warms up until its times are steady (:mod:`edgekd.steady`); what happened to the machine meanwhile is
-    recorded, and said where it makes the figures doubtful (:mod:`edgekd.machine`).
+    In a round the processes of all models take turns, in random order, so that what the machine does meanwhile meets
+    them all alike. A process warms up until its times are steady (:mod:`edgekd.steady`); what happened to the machine
+    meanwhile is recorded, and said where it makes the figures doubtful (:mod:`edgekd.machine`).
 
     Args:
         models: files by name; ratios are against the first, and those of ``pairs``.
@@ -55,7 +56,7 @@ def benchmark(
         kernels, threads: further ways to run each model, every kernel with every number of threads.
         seed: of the order and of made-up input.
         progress: where the task is shown.
-        ask: who measures: takes a model's name and the request of :mod:`edgekd.measure`, returns its answer.
+        begin: starts who measures: takes a model's name and the request of :mod:`edgekd.measure`.
 
     Returns:
         Facts ``{"models": {name: {"tflite_bytes", "latency": [...], "peak_rss_bytes"[, "preprocessing"]}},
@@ -81,7 +82,7 @@ def benchmark(
         files = {name: made.file for name, made in inputs.items()}
         before = machine.read()
         generator = np.random.default_rng(seed)
-        answers = interleave(cases, models, files, config, generator, ask, progress or Progress())
+        answers = interleave(cases, models, files, config, generator, begin, progress or Progress())
         meanwhile = machine.between(before, machine.read(), cpus)
     runs = {case: runs_of(rows) for case, rows in answers.items()}
     drift = latency.drift([np.array([np.median(times) for times in processes]) for processes in runs.values()])
