@@ -2,7 +2,8 @@
 
     python benchmarks/noise_check.py MODEL.tflite --out benchmarks/results/noise_check.json
 
-A trial is one benchmark of the file under two names, at a nominal level of 1 %. Trials are of two kinds, in turn:
+A trial is one benchmark of the file under two names, at a nominal level of 1 %. Trials are of two kinds, in turn
+as long as there are both:
 
 - ``same``: both names are measured alike; every verdict but "within noise" is an error.
 - ``slowed``: the process that measures the second name spins for 5 % of each inference's time (``_slowed.py``); every
@@ -112,7 +113,8 @@ def main() -> None:
     parser = _host.parser(__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", type=Path, help=".tflite file")
-    parser.add_argument("--trials", type=int, default=200, help="of each kind (200)")
+    parser.add_argument("--trials", type=int, default=200, help="of two names that are measured alike (200)")
+    parser.add_argument("--slowed-trials", type=int, default=100, help="of a name that is slowed (100)")
     parser.add_argument("--processes", type=int, default=20, help="of each name in a trial (20)")
     parser.add_argument("--runs", type=int, default=100, help="timed inferences of a process (100)")
     parser.add_argument("--level", type=float, default=0.01, help="nominal level (0.01)")
@@ -129,9 +131,10 @@ def main() -> None:
         if before.get("settings") != settings:
             raise SystemExit(f"{given.out} is of other settings: {before.get('settings')}; name another file")
         trials = before["trials"]
-    for number in range(given.trials):
+    wanted = dict(zip(KINDS, (given.trials, given.slowed_trials), strict=True))
+    for number in range(max(wanted.values())):
         for kind in KINDS:
-            if sum(row["kind"] == kind for row in trials) > number:
+            if number >= wanted[kind] or sum(row["kind"] == kind for row in trials) > number:
                 continue
             trials.append(trial(given.model, kind, number, settings))
             last = trials[-1]
