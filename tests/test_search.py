@@ -161,6 +161,17 @@ def test_the_choice_where_none_is_as_accurate() -> None:
     assert result.choose([], WRITTEN, THREE) == (None, "no trial gave a model")
 
 
+def test_the_choice_is_as_accurate_in_every_accuracy_that_is_wanted() -> None:
+    found = rows((0.96, 40, 0.4, True), (0.95, 90, 0.9, True))
+    for row, accuracy in zip(found, (0.80, 0.90), strict=True):
+        row["measured"]["accuracy"] = accuracy
+    number, why = result.choose(found, {**WRITTEN, "accuracy": 0.85}, ("auc", "accuracy", "tflite_bytes"))
+    assert (number, why) == (
+        1,
+        "no less auc and no less accuracy on val than the recipe as written, at the smallest cost",
+    )
+
+
 def test_a_study_of_another_recipe_is_refused(tmp_path: Path) -> None:
     where = str(tmp_path / "study.jsonl")
     study.open_study(made(), where, create=True)

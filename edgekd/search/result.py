@@ -89,8 +89,8 @@ def choose(
     """The trial to build, by a rule that is fixed beforehand, and the rule in words.
 
     Of those that keep the recipe's budget (of all, where none does) and are no less accurate on val than the recipe as
-    written, the one with the smallest product of its costs; where none is as accurate, the most accurate. With an
-    accuracy as the only objective: the most accurate.
+    written, by every accuracy among the objectives, the one with the smallest product of its costs; where none is as
+    accurate, the most accurate by the first of them. With an accuracy as the only objective: the most accurate.
     """
     complete = [row for row in rows if row["measured"] is not None]
     if not complete:
@@ -98,12 +98,14 @@ def choose(
     held = [row for row in complete if row["held"]]
     candidates = held or complete
     kept = "" if held else "none keeps the budget; of all, "
-    accuracy = next(name for name in objectives if name in ACCURACIES)
+    accuracies = [name for name in objectives if name in ACCURACIES]
     costs = [name for name in objectives if name not in ACCURACIES]
-    good = [row for row in candidates if written and row["measured"][accuracy] >= written[accuracy]]
+    good = [row for row in candidates if written and all(row["measured"][name] >= written[name] for name in accuracies)]
     if costs and good:
         cheapest = min(good, key=lambda row: math.prod(row["measured"][name] for name in costs))
-        return cheapest["number"], f"{kept}no less {accuracy} on val than the recipe as written, at the smallest cost"
+        wanted = " and no less ".join(accuracies)
+        return cheapest["number"], f"{kept}no less {wanted} on val than the recipe as written, at the smallest cost"
+    accuracy = accuracies[0]
     best = max(candidates, key=lambda row: row["measured"][accuracy])
     reason = "none has as much as the recipe as written" if costs and written else "the only thing to choose by"
     return best["number"], f"{kept}the highest {accuracy} on val ({reason})"
