@@ -19,6 +19,7 @@ import click
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from tflite_models import tiny_file
 
 from edgekd import cli, errors, recipe
 from edgekd.errors import EdgekdError
@@ -578,3 +579,14 @@ def test_the_completion_script_asks_the_command_that_is_installed(shell: str) ->
     assert f"_EDGEKD_COMPLETE={shell}_complete" in result.stdout
     assert "%(" not in result.stdout
     assert call("completion", "tcsh").exit_code == 2
+
+
+def test_child_processes_import_nothing_from_the_working_folder(tmp_path: Path) -> None:
+    """A folder of images may hold a numpy.py; the process that measures would run it."""
+    (tmp_path / "numpy.py").write_text("from pathlib import Path; Path('was_run').touch()\n")
+    (tmp_path / "model.tflite").write_bytes(tiny_file("int8"))
+    command = [sys.executable, "-P", "-m", "edgekd", "benchmark", "model.tflite"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "was_run").exists()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -39,6 +41,7 @@ class _Group(click.Group):
     """Turns edgekd's errors into one line and their exit code, and names the nearest command for a mistyped one."""
 
     def invoke(self, context: click.Context) -> Any:
+        _keep_out_of_the_working_folder()
         try:
             with _terminated_as_interrupted():
                 return super().invoke(context)
@@ -61,6 +64,16 @@ class _Group(click.Group):
 
             names = self.list_commands(context)
             raise click.UsageError(f'unknown command "{args[0]}"{did_you_mean(args[0], names)}') from None
+
+
+def _keep_out_of_the_working_folder() -> None:
+    """Have child processes import nothing from the working folder.
+
+    ``python -m`` looks there first, and what lies beside a stranger's images may be called ``numpy.py``. Only where
+    edgekd itself is run from there, uninstalled, there is no other way.
+    """
+    if Path(__file__).resolve().parents[2] != Path.cwd().resolve():
+        os.environ["PYTHONSAFEPATH"] = "1"
 
 
 @contextmanager
