@@ -57,14 +57,10 @@ def measured(
     Returns:
         A row as of :func:`edgekd.search.result.document`; what cannot be made says why.
     """
-    # A student trained alone for comparison is of the build's concern, and changes nothing here.
-    alone = {} if recipe_.distill.mode == "self" else {"distill.train_alone": False}
     row: dict[str, Any] = {"number": number, "changes": dict(changes), "measured": None, "limits": [], "held": False}
     started = time.monotonic()
     try:
-        found = trial.measure(
-            Candidate(str(number), keys.changed(recipe_, {**changes, **alone}), changes), cache, progress
-        )
+        found = trial.measure(Candidate(str(number), keys.changed(recipe_, changes), changes), cache, progress)
     except (RecipeError, ModelError, ConversionError, TrainingError) as error:
         logger.warning(f"finalist {number} cannot be made: {error}")
         return {**row, "state": "failed", "problem": str(error), "seconds": time.monotonic() - started}

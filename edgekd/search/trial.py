@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from edgekd import budget, pipeline
@@ -88,8 +89,14 @@ def objective(trial: Any, recipe_: Recipe, cache: Cache) -> list[float]:
 
 
 def measure(candidate: Candidate, cache: Cache, progress: Progress) -> Judged:
-    """Build a candidate up to its files, from the cache where it can, and measure what would be shipped."""
-    made, _ = pipeline.artifacts(candidate.recipe, cache=cache, progress=progress, until="quantize")
+    """Build a candidate up to its files, from the cache where it can, and measure what would be shipped.
+
+    A student trained alone for comparison is of the build's concern, and changes nothing here.
+    """
+    recipe = candidate.recipe
+    if recipe.distill.mode != "self":
+        recipe = replace(recipe, distill=replace(recipe.distill, train_alone=False))
+    made, _ = pipeline.artifacts(recipe, cache=cache, progress=progress, until="quantize")
     return budget.judged(candidate, made, progress)
 
 
