@@ -20,7 +20,7 @@ from edgekd import recipe  # noqa: E402
 from edgekd.cli import main  # noqa: E402
 from edgekd.errors import RecipeError, SearchError, UserError  # noqa: E402
 from edgekd.options import to_table  # noqa: E402
-from edgekd.search import result, space, study, workers  # noqa: E402
+from edgekd.search import result, space, study, trial, workers  # noqa: E402
 
 WIDTH = {"distill.width_multiplier": {"low": 0.25, "high": 1.0, "step": 0.25}}
 STUDENT = {"distill.student": {"choices": ["ds_cnn", "resnet8"]}}
@@ -227,7 +227,6 @@ def test_processes_that_die_at_once_end_the_search(tmp_path: Path, monkeypatch: 
 
 def test_early_stopping_ends_the_training_of_the_student() -> None:
     """The median of two finished trials is 0.8 at each epoch; a trial at 0.5 is stopped after the warm-up steps."""
-    from edgekd.search import trial
 
     search = made(objectives=["auc"], early_stopping="median", num_startup_trials=2)
     opened = optuna.create_study(direction="maximize", pruner=study._pruner(optuna, search))
@@ -320,3 +319,15 @@ def test_a_search_without_an_end_is_refused(tmp_path: Path) -> None:
     told = CliRunner().invoke(main, ["search", str(file), "--out", str(tmp_path / "out")])
     assert told.exit_code == 2
     assert "give --trials N or --budget-minutes N" in told.output
+
+
+def test_a_trial_makes_what_would_be_shipped_and_no_more() -> None:
+    base = dataclasses.replace(
+        made(),
+        distill=dataclasses.replace(made().distill, train_alone=True),
+        quantize=dataclasses.replace(made().quantize, variants=("fp32", "fp16", "dynamic", "int8", "int8_io")),
+    )
+    found = trial.without_more(base)
+    assert (found.quantize.variants, found.distill.train_alone) == (("fp32", "int8", "int8_io"), False)
+    alone = dataclasses.replace(base, distill=dataclasses.replace(base.distill, mode="self"))
+    assert trial.without_more(alone).distill.train_alone is True  # it is its own teacher

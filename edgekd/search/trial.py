@@ -22,6 +22,8 @@ logger = logging.getLogger("edgekd")
 
 STUDENT = "student"  # the title of the task that trains it
 WATCHED = "val_auc"
+# Files beside the one that is meant. Of a very small student the converter makes no dynamic one.
+BESIDE = ("fp16", "dynamic")
 
 
 class NotPossibleError(Exception):
@@ -91,13 +93,17 @@ def objective(trial: Any, recipe_: Recipe, cache: Cache) -> list[float]:
 def measure(candidate: Candidate, cache: Cache, progress: Progress) -> Judged:
     """Build a candidate up to its files, from the cache where it can, and measure what would be shipped.
 
-    A student trained alone for comparison is of the build's concern, and changes nothing here.
+    A student trained alone for comparison and further files are of the build's concern, and change nothing here.
     """
-    recipe = candidate.recipe
-    if recipe.distill.mode != "self":
-        recipe = replace(recipe, distill=replace(recipe.distill, train_alone=False))
-    made, _ = pipeline.artifacts(recipe, cache=cache, progress=progress, until="quantize")
+    made, _ = pipeline.artifacts(without_more(candidate.recipe), cache=cache, progress=progress, until="quantize")
     return budget.judged(candidate, made, progress)
+
+
+def without_more(recipe_: Recipe) -> Recipe:
+    """A recipe that makes what would be shipped, and nothing beside it."""
+    variants = tuple(name for name in recipe_.quantize.variants if name not in BESIDE)
+    distill = recipe_.distill if recipe_.distill.mode == "self" else replace(recipe_.distill, train_alone=False)
+    return replace(recipe_, distill=distill, quantize=replace(recipe_.quantize, variants=variants))
 
 
 def _shown(name: str, value: float) -> str:
