@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from edgekd.statistics import wilson_interval
 from edgekd.target import Target
 from edgekd.tflite.memory import live_bytes
 from edgekd.tflite.view import open_view
+from edgekd.units import format_bytes
 
 NAME = "targets"
 FITS, SHORT, GATE = "fits", "does not fit", "fits, but a gate fell short"
@@ -66,7 +67,8 @@ def row(profile: Target, report: Document | None, problem: str, out: Path) -> di
 
     Returns:
         ``name``, ``description``, ``verdict``, ``problem``, and ``run``: None, or what is shipped there, ``limits``
-        (each with ``of``: target, budget or gate), ``reasons``, the figures, and in ``how`` where each comes from.
+        (each with ``of``: target, budget, serving or gate), ``reasons``, the figures, in ``how`` where each comes from,
+        and in ``further`` what else was found, ``what`` and ``how``.
     """
     about = {"name": profile.name, "description": profile.description, "problem": problem}
     if report is None:
@@ -82,7 +84,7 @@ def verdict(report: Document) -> str:
 
 
 def _limits(report: Document) -> list[dict[str, Any]]:
-    others = ((name, (report.get(name) or {"limits": []})["limits"]) for name in ("target", "budget"))
+    others = ((name, (report.get(name) or {"limits": []})["limits"]) for name in ("target", "budget", "serving"))
     return [{**found, "of": of} for of, rows in (*others, ("gate", report["gates"])) for found in rows]
 
 
@@ -110,6 +112,7 @@ def _run(profile: Target, report: Document, run: Path) -> dict[str, Any]:
         "tflite_bytes": model["tflite_bytes"],
         "p50_ms": latency and latency["p50_ms"],
         "p50_ci95_ms": latency and latency["p50_ci95_ms"],
+        "arena_measured": micro is not None,
         "arena_bytes": micro["arena_bytes"] if micro else live_bytes(open_view(run / model["file"])),
         "how": {
             "accuracy": _how_accuracy(test["n"], micro),
@@ -117,7 +120,33 @@ def _run(profile: Target, report: Document, run: Path) -> dict[str, Any]:
             "p50": _how_p50(profile, latency),
             "arena": _how_arena(micro),
         },
+        "further": [*_estimates(report.get("npu")), *_throughputs(report.get("serving"))],
     }
+
+
+def _estimates(npu: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
+    """What Arm's compiler reckons for the NPU: estimates, and called so."""
+    if npu is None:
+        return
+    found = npu["estimates"]
+    memory = f"{format_bytes(found['sram_bytes'])} of SRAM, {format_bytes(found['flash_bytes'])} of flash"
+    yield {
+        "what": f"{found['cycles_total']:,} cycles",
+        "how": f"Arm's estimate, by Vela {npu['version']} for {npu['accelerator']}: {found['cycles_npu']:,} of them "
+        f"on the NPU; {memory}. Not measured",
+    }
+
+
+def _throughputs(serving: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
+    """Of each form for a server the batch that gives most."""
+    for form in serving["forms"] if serving else ():
+        best = max(form["batches"], key=lambda batch: float(batch["images_per_second"]))
+        cost = best["cost_per_million"]
+        price = "" if cost is None else f"; {cost:.4g} {serving and serving['currency']} per million images"
+        yield {
+            "what": f"{best['images_per_second']:,.0f} images/s",
+            "how": f"measured: {form['id']} in batches of {best['batch_size']}, host time on this machine{price}",
+        }
 
 
 def _how_accuracy(n: int, micro: Mapping[str, Any] | None) -> str:

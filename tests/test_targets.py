@@ -164,7 +164,7 @@ def test_a_run_for_each_and_a_page(builds: Callable[..., None]) -> None:
     assert (phone["run"]["n"], phone["run"]["tflite_bytes"], phone["run"]["p50_ms"]) == (624, 614_400, 0.03125)
     assert (phone["run"]["candidate"], phone["run"]["num_tried"]) == (None, 1)
     # Of a dense layer from three floats to two, five live at once.
-    assert phone["run"]["arena_bytes"] == 5 * 4
+    assert (phone["run"]["arena_bytes"], phone["run"]["arena_measured"]) == (5 * 4, False)
     assert phone["run"]["how"]["p50"] == "measured: host time on this machine, 1 thread, 3 fresh processes"
     assert pi["run"]["how"]["p50"].startswith("not timed: the target is only checked")
     assert phone["run"]["how"]["arena"].startswith("reckoned from the file")
@@ -188,6 +188,37 @@ def test_a_run_for_each_and_a_page(builds: Callable[..., None]) -> None:
             assert told in text
         assert f"{MICRO}/report.html" in text
         assert "TensorFlow Lite Micro 0.1 ran in" in text
+
+
+def test_estimates_and_throughput_say_what_they_are(builds: Callable[..., None]) -> None:
+    """What an NPU's compiler reckons is Arm's estimate; of a server the batch that gives most, and its price."""
+
+    def more(name: str, document: Document) -> None:
+        if name == MICRO:
+            estimates = {"cycles_npu": 90_000, "cycles_total": 120_000, "sram_bytes": 65_536, "flash_bytes": 524_288}
+            document["npu"] = {"version": "4.2.0", "accelerator": "ethos-u55-128", "estimates": estimates}
+        else:
+            batches = [
+                {"batch_size": size, "images_per_second": speed, "cost_per_million": cost}
+                for size, speed, cost in ((1, 500.0, 0.2), (8, 2000.0, 0.05), (16, 1000.0, 0.1))
+            ]
+            document["serving"] = {"limits": [], "currency": "EUR", "forms": [{"id": "onnx", "batches": batches}]}
+
+    builds(more)
+    phone, micro = build(PHONE, MICRO).comparison["targets"]
+    assert phone["run"]["further"] == [
+        {
+            "what": "2,000 images/s",
+            "how": "measured: onnx in batches of 8, host time on this machine; 0.05 EUR per million images",
+        }
+    ]
+    (estimate,) = micro["run"]["further"]
+    assert estimate["what"] == "120,000 cycles"
+    assert estimate["how"] == (
+        "Arm's estimate, by Vela 4.2.0 for ethos-u55-128: 90,000 of them on the NPU; 64.0 KiB of SRAM, 512.0 KiB of "
+        "flash. Not measured"
+    )
+    assert "Arm&#39;s estimate, by Vela" in Path("out/targets.html").read_text(encoding="utf-8")
 
 
 def test_nothing_fits_one_target_and_the_others_are_built(builds: Callable[..., None]) -> None:

@@ -92,11 +92,12 @@ def print_targets(built: TargetRuns) -> None:
         run = row["run"]
         figures = ["–"] * 4
         if run:
-            kib = [number(run[key] / 1024, 0) for key in ("tflite_bytes", "arena_bytes")]
-            figures = [number(run["accuracy"], 3), kib[0], number(run["p50_ms"], 3), kib[1]]
+            size, arena = (number(run[key] / 1024, 0) for key in ("tflite_bytes", "arena_bytes"))
+            arena = arena if run["arena_measured"] else f"≥ {arena}"
+            figures = [number(run["accuracy"], 3), size, number(run["p50_ms"], 3), arena]
         rows.append([row["name"], row["verdict"], run["candidate"] or "as_written" if run else "–", *figures])
     print_table(
-        ["target", "verdict", "chain", "accuracy", "KiB", "p50 ms", "tensors KiB"],
+        ["target", "verdict", "chain", "accuracy", "KiB", "p50 ms", "arena KiB"],
         rows,
         title=f"{built.comparison['recipe']} on {len(rows)} targets; shipped, accuracy on test",
     )
