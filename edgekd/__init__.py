@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from edgekd.pipeline import Run
     from edgekd.run_report import Report
     from edgekd.runtime import LoadedBundle, Prediction, load_bundle
+    from edgekd.targets_build import TargetRuns
 
     __version__: str
 
 _HOMES = {
     "build": "edgekd.api",
     "Run": "edgekd.pipeline",
+    "TargetRuns": "edgekd.targets_build",
     "Report": "edgekd.run_report",
     "load_bundle": "edgekd.runtime",
     "LoadedBundle": "edgekd.runtime",
@@ -28,7 +30,17 @@ _HOMES = {
     "EdgekdError": "edgekd.errors",
 }
 
-__all__ = ["build", "Run", "Report", "load_bundle", "LoadedBundle", "Prediction", "EdgekdError", "__version__"]
+__all__ = [
+    "build",
+    "Run",
+    "TargetRuns",
+    "Report",
+    "load_bundle",
+    "LoadedBundle",
+    "Prediction",
+    "EdgekdError",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

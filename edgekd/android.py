@@ -87,14 +87,16 @@ def describe(bundle: LoadedBundle) -> list[str]:
     sizes = {row["path"]: row["bytes"] for row in manifest["files"]}
     golden = parse_golden((bundle.path / manifest["golden"]).read_bytes(), manifest, str(bundle.path))
     side, labels = manifest["preprocessing"]["size"], manifest["labels"]
+    takes, gives = manifest["input"]["dtype"], manifest["output"]["meaning"]
     shown = ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
     source, figures, task = manifest["golden_source"], manifest["figures"], bundle.task
     kind = "made, no patient's images"
     if source["kind"] != "made":
         kind = f"images of {source.get('split')} under {source.get('licence')}"
-    answers = "independent probabilities" if task.several else "probabilities"
+    answers = f"independent {gives}" if task.several else gives
     lines = [
-        f"model: {MODEL_FILE}, {sizes[MODEL_FILE]:,} bytes; {side} x {side} RGB in, {len(labels)} {answers} out",
+        f"model: {MODEL_FILE}, {sizes[MODEL_FILE]:,} bytes; {side} x {side} RGB in as {takes}, "
+        f"{len(labels)} {answers} out",
         f"labels: {shown}",
         f"goldens: {len(golden['vectors'])} inputs ({kind}) and {len(golden['pictures'])} pictures",
         f"measured: {task.accuracy_title} {figures[task.accuracy]:.3f} on {figures['dataset']}, {figures['split']} "
@@ -113,9 +115,14 @@ def lay_into(bundle: LoadedBundle, project: Path) -> Laid:
     The new folder is prepared beside the old one and takes its place at the end; nothing else is touched.
 
     Raises:
-        UserError: no Android project.
+        UserError: no Android project, or a bundle that was built for a target without Android.
         OutputError: the place holds something else than a bundle, or cannot be written.
     """
+    if (dtype := bundle.manifest["input"]["dtype"]) != "uint8":
+        raise UserError(
+            f'bundle "{bundle.path}" takes {dtype}: it was built for a microcontroller or an NPU, and the app feeds '
+            "uint8; build with --target host-as-phone-1t"
+        )
     if not any((project / name).is_file() for name in _PROJECT_FILES):
         raise UserError(
             f'"{project}" is not an Android project: it has none of {", ".join(_PROJECT_FILES)}; name the folder that '

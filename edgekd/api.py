@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from edgekd import recipe
 from edgekd.cluster import SECONDS_TO_MEET, of_process
@@ -13,14 +13,18 @@ from edgekd.errors import UserError
 if TYPE_CHECKING:
     from edgekd.pipeline import Run
     from edgekd.progress import Progress
+    from edgekd.targets_build import TargetRuns
 
 DEFAULT_RECIPE = "quickstart"
 OWN_DATA_RECIPE = "default"
+TARGET_KEY = "benchmark.target"
 
 
+@overload
 def build(
     recipe_name: str | None = None,
     *,
+    targets: None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -30,18 +34,50 @@ def build(
     progress: Progress | None = None,
     workers: int = 1,
     seconds_to_meet: float = SECONDS_TO_MEET,
-) -> Run:
+) -> Run: ...
+
+
+@overload
+def build(
+    recipe_name: str | None = None,
+    *,
+    targets: Sequence[str],
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    cache_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> TargetRuns: ...
+
+
+def build(
+    recipe_name: str | None = None,
+    *,
+    targets: Sequence[str] | None = None,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    until: str | None = None,
+    cache_dir: str | Path | None = None,
+    progress: Progress | None = None,
+    workers: int = 1,
+    seconds_to_meet: float = SECONDS_TO_MEET,
+) -> Run | TargetRuns:
     """Build a recipe: from images to a measured .tflite, its report and its bundle.
 
     Args:
         recipe_name: a built-in recipe (``"pneumoniamnist"``) or the path of a TOML file. None means ``quickstart``, or
             ``default`` where ``data`` is given.
+        targets: profiles by name, or by the path of one's own, in the place of ``benchmark.target``: for each a run in
+            a folder of its name below ``out``, and a page there that compares them. None: the recipe's alone.
         data: a data set's name, or the path of a folder, a table, a TFRecord or an NPZ file; replaces the recipe's.
             Where the recipe names a data set, a path is that set's file.
-        out: run folder; ``edgekd-out/<recipe>`` by default.
+        out: run folder; ``edgekd-out/<recipe>`` by default, and ``edgekd-out/<recipe>-targets`` of ``targets``.
         overrides: dotted recipe keys and their values.
         seed: replaces the recipe's.
-        until: last stage to run; then a budget is not decided, and the chain is that of the recipe as written.
+        until: last stage to run; then no limit decides, and the chain is that of the recipe as written.
         cache_dir: store of finished stages; the platform's cache folder by default.
         progress: where long work is shown.
         workers: processes of this machine that train together. 1: this one alone, or the cluster that ``TF_CONFIG``
@@ -49,28 +85,44 @@ def build(
         seconds_to_meet: longest time that workers wait for each other at the start.
 
     Returns:
-        The run: its folder, its report and whether every gate held.
+        The run: its folder, its report and whether every gate held; of ``targets``, one for each.
 
     Raises:
         EdgekdError: see :mod:`edgekd.errors`.
     """
-    from edgekd import budget, pipeline
+    from edgekd import budget, pipeline, targets_build
     from edgekd.cache import Cache, default_root
 
     resolved = load_recipe(recipe_name, data=data, overrides=overrides, seed=seed)
-    folder = Path(out) if out is not None else default_out(resolved)
+    folder = Path(out) if out is not None else default_out(resolved, several=targets is not None)
     cache = Cache(Path(cache_dir) if cache_dir is not None else default_root())
-    if cluster := of_process(workers):
+    cluster = of_process(workers)
+    if targets is not None:
+        check_several(overrides or {}, until, several_workers=cluster is not None)
+        return targets_build.build(resolved, targets, folder, cache=cache, progress=progress)
+    if cluster:
         options: dict[str, Any] = {"cluster": cluster, "seconds_to_meet": seconds_to_meet}
         return pipeline.build(resolved, folder, cache=cache, progress=progress, until=until, **options)
-    if resolved.budget.is_set and until is None:
+    if until is None:
         return budget.build(resolved, folder, cache=cache, progress=progress)
     return pipeline.build(resolved, folder, cache=cache, progress=progress, until=until)
 
 
-def default_out(resolved: recipe.Recipe) -> Path:
-    """The run folder of a recipe where none is named."""
-    return Path("edgekd-out") / resolved.name
+def check_several(overrides: Mapping[str, Any], until: str | None, *, several_workers: bool) -> None:
+    """Raise UserError where a build for several targets is asked for what one for a single target does."""
+    if TARGET_KEY in overrides:
+        raise UserError(f"{TARGET_KEY} = {overrides[TARGET_KEY]!r}: targets stand in its place; name it among them")
+    if until is not None:
+        raise UserError(f'until "{until}": several targets are compared by their reports; leave it out')
+    if several_workers:
+        raise UserError(
+            "several targets are built by one worker; build without --workers and TF_CONFIG, or each target by itself"
+        )
+
+
+def default_out(resolved: recipe.Recipe, *, several: bool = False) -> Path:
+    """The run folder of a recipe where none is named, or the folder of the runs of several targets."""
+    return Path("edgekd-out") / (f"{resolved.name}-targets" if several else resolved.name)
 
 
 def load_recipe(

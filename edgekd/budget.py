@@ -1,4 +1,4 @@
-"""Keep a budget with the cheapest chain that does: whole chains are run from outside, up to their files, one by one.
+"""Keep a budget, and the limits of the target: whole chains are run from outside, up to their files, one by one.
 
 Every candidate of the ladder is judged on val, its latency on this machine; test is looked at once, when the one that
 is shipped is built. The cache is where candidates meet: they share the teacher and the distilled student.
@@ -19,7 +19,7 @@ from edgekd.cache import Cache
 from edgekd.claims import DISTILLED, FLOAT, shipped_of
 from edgekd.data import Dataset
 from edgekd.errors import ConversionError, ModelError, RecipeError, TrainingError
-from edgekd.ladder import AS_WRITTEN, Candidate, Trial, nearest, search
+from edgekd.ladder import AS_WRITTEN, Candidate, Trial, is_limited, nearest, search
 from edgekd.pipeline import Run
 from edgekd.progress import Progress
 from edgekd.recipe import Recipe
@@ -30,10 +30,10 @@ logger = logging.getLogger("edgekd")
 
 
 def build(recipe_: Recipe, out: Path, *, cache: Cache, progress: Progress | None = None) -> Run:
-    """Find the first candidate that keeps the budget, or else the nearest to it, and build that one.
+    """Find the first candidate that keeps every limit, or else the nearest to it, and build that one.
 
     Args:
-        recipe_: validated, with a budget.
+        recipe_: validated. Where neither its budget nor its target has limits, it is built as written.
         out: run folder.
         cache: store of finished stages, which is where candidates meet.
         progress: where long work is shown.
@@ -45,12 +45,17 @@ def build(recipe_: Recipe, out: Path, *, cache: Cache, progress: Progress | None
         EdgekdError: as :func:`edgekd.pipeline.build`, of the recipe as written. A further candidate that cannot be made
             is no error: it says why in the report.
     """
+    if not is_limited(recipe_):
+        return pipeline.build(recipe_, out, cache=cache, progress=progress)
     RunFolder(out).close()  # a folder that may not be written is refused before hours of training
     shown = progress or Progress()
     trials = search(recipe_, lambda candidate: _tried(candidate, cache, shown))
     best = nearest(trials)
     if not best.held:
-        logger.warning(f"budget: none of {len(trials)} candidates keeps it; {best.candidate.id}, the nearest, is built")
+        logger.warning(
+            f"{_title(recipe_)}: none of {len(trials)} candidates keeps every limit; {best.candidate.id}, the nearest, "
+            "is built"
+        )
     found = {
         "shipped": {**entry(best), "place": trials.index(best)},
         "candidates": [{**entry(trial), "reason": trial.reason} for trial in trials if trial is not best],
@@ -65,7 +70,8 @@ def entry(trial: Trial) -> dict[str, Any]:
 
 
 def _tried(candidate: Candidate, cache: Cache, progress: Progress) -> Trial:
-    logger.info(f"budget: trying {candidate.id}: {settings(candidate.changes)}")
+    title = _title(candidate.recipe)
+    logger.info(f"{title}: trying {candidate.id}: {settings(candidate.changes)}")
     try:
         made, _ = pipeline.artifacts(candidate.recipe, cache=cache, progress=progress, until="quantize")
         trial = judged(candidate, made, progress)
@@ -73,12 +79,16 @@ def _tried(candidate: Candidate, cache: Cache, progress: Progress) -> Trial:
         if candidate.id == AS_WRITTEN:
             raise
         trial = Trial(candidate, {}, (), str(error))
-    logger.info(f"budget: {candidate.id} {'holds' if trial.held else f'falls short: {trial.reason}'}")
+    logger.info(f"{title}: {candidate.id} {'holds' if trial.held else f'falls short: {trial.reason}'}")
     return trial
 
 
+def _title(recipe_: Recipe) -> str:
+    return "budget" if recipe_.budget.is_set else f"target {target.load(recipe_.benchmark.target).name}"
+
+
 def judged(candidate: Candidate, made: Mapping[str, Artifact], progress: Progress) -> Trial:
-    """Measure what is shipped of a chain, on val and on this machine, and hold it against the budget.
+    """Measure what is shipped of a chain, on val and on this machine, and hold it against budget and target.
 
     Args:
         candidate: what was made.
@@ -86,6 +96,7 @@ def judged(candidate: Candidate, made: Mapping[str, Artifact], progress: Progres
         progress: where the timing is shown.
     """
     from edgekd.stages.benchmark import benchmark
+    from edgekd.stages.fit import against
 
     dataset, recipe = Dataset.open(made["data"]), candidate.recipe
     stages = [made[name] for name in builder.MODEL_STAGES if name in made]
@@ -101,7 +112,8 @@ def judged(candidate: Candidate, made: Mapping[str, Artifact], progress: Progres
     before = next((on_val(id) for id in (DISTILLED, FLOAT) if id in entries), None)
     pictures = dataset.val.images[: builder.NUM_BENCHMARK_IMAGES]
     latency: Mapping[str, Any] = {"p50_ms": None, "p50_ci95_ms": None}
-    if target.why_not_timed(target.load(recipe.benchmark.target)) is None:
+    profile = target.load(recipe.benchmark.target)
+    if target.why_not_timed(profile) is None:
         with tempfile.TemporaryDirectory() as folder:
             timed = benchmark(
                 {shipped: path}, pictures, recipe.benchmark, Path(folder), seed=recipe.seed, progress=progress
@@ -126,4 +138,6 @@ def judged(candidate: Candidate, made: Mapping[str, Artifact], progress: Progres
         after=after,
         task=dataset.task,
     )
+    if profile.limited:
+        rows += against(shipped, path, pictures, profile, p50_ms=latency["p50_ms"])["limits"]
     return Trial(candidate, measured, rows, model=shipped)

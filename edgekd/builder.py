@@ -68,6 +68,7 @@ class Builder(StageRunner):
     def chain(self) -> None:
         """The stages, in the order in which the data passes them."""
         from edgekd.stages import sensitivity
+        from edgekd.stages.fit import meant_for
         from edgekd.stages.quantize import quantize
         from edgekd.stages.verify import check_classes, verify
 
@@ -98,11 +99,14 @@ class Builder(StageRunner):
             self.cached(f"quantize.{form}", quantize, images, self.artifacts[stage], config=plain, **form_of)
         mixes = r.quantize.mixed != "none" or r.quantize.float_layers
         final |= {"steps": steps["student"], "max_drop_pp": r.gates.max_accuracy_drop_pp if mixes else None}
+        profile = target.load(r.benchmark.target)
+        if form := meant_for(profile):
+            final["ship"] = form.removeprefix("student_")
         small = self.cached("quantize", quantize, images, student, config=r.quantize, **final)
         verified = self.cached("verify", verify, images, self.models, config=r.verify, gates=r.gates)
 
         measured = self.fresh("benchmark", self.benchmark, images)
-        fitted = self.fresh("fit", self.fit, images) if target.load(r.benchmark.target).asks else None
+        fitted = self.fresh("fit", self.fit, images, measured) if profile.asks else None
         self.fresh("bundle", self.bundle, images, small, verified)
         self.fresh("report", self.report, images, verified, measured, fitted)
 
@@ -240,15 +244,16 @@ class Builder(StageRunner):
                 progress=self.progress,
             )
 
-    def fit(self, images: Artifact) -> Artifact:
-        """Hold what is meant for the target against its profile."""
-        from edgekd.stages.fit import fit, meant_for
+    def fit(self, images: Artifact, measured: Artifact | None) -> Artifact:
+        """Hold what is shipped against the target's profile."""
+        from edgekd.stages.fit import fit
 
+        id = str(shipped_of(self.models)["id"])
+        p50_ms = None if measured is None else measured.facts["models"][id]["latency"][0]["p50_ms"]
         profile = target.load(self.recipe.benchmark.target)
-        id = meant_for(profile, str(shipped_of(self.models)["id"]))
         pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
         with tempfile.TemporaryDirectory() as folder:
-            return fit(id, self.paths[id], pictures, profile, Path(folder))
+            return fit(id, self.paths[id], pictures, profile, Path(folder), p50_ms=p50_ms)
 
     def bundle(self, images: Artifact, small: Artifact, verified: Artifact) -> None:
         """Lay out the drop-in asset."""

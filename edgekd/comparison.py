@@ -58,25 +58,35 @@ def compare(runs: Sequence[Path], out: Path) -> dict[str, Any]:
         UserError: fewer than two runs, the same twice, a folder that is no finished run, scores that cannot be read.
         OutputError: the folder cannot be written.
     """
-    if len({run.resolve() for run in runs}) < max(2, len(runs)):
-        raise UserError("runs are compared with each other: name at least two, each once")
     if is_run(out):
         raise UserError(f'"{out}" is a run; name another folder with --out')
+    document = side_by_side(runs)
+    write(document, out, NAME)
+    return document
+
+
+def side_by_side(runs: Sequence[Path]) -> dict[str, Any]:
+    """What :func:`compare` writes, and nothing written. Raises UserError as it does."""
+    if len({run.resolve() for run in runs}) < max(2, len(runs)):
+        raise UserError("runs are compared with each other: name at least two, each once")
     names = _names(runs)
     entries = [_entry(run, name) for run, name in zip(runs, names, strict=True)]
-    document = {
+    return {
         "runs": [_row(entry) for entry in entries],
         "recipe_differences": _recipe_differences(entries),
         "paired": [_paired(entry, entries[0]) for entry in entries[1:]],
         "cautions": _cautions(entries),
     }
-    pages = {form: render_plain(document, f"{NAME}.{form}.j2") for form in ("html", "md")}
+
+
+def write(document: Document, out: Path, name: str) -> None:
+    """Write a comparison as ``<name>.json``, and by the templates of that name. Raises OutputError."""
+    pages = {form: render_plain(document, f"{name}.{form}.j2") for form in ("html", "md")}
     with writing_to(out, "name another folder with --out"):
         out.mkdir(parents=True, exist_ok=True)
-        write_json(out / f"{NAME}.json", document)
+        write_json(out / f"{name}.json", document)
         for form, text in pages.items():
-            (out / f"{NAME}.{form}").write_text(text, encoding="utf-8")
-    return document
+            (out / f"{name}.{form}").write_text(text, encoding="utf-8")
 
 
 def _names(runs: Sequence[Path]) -> list[str]:

@@ -1,13 +1,15 @@
 """The chains that are tried to keep a budget, as data, and the way down them. The recipe as written comes first; then:
 
-===================  ==================================================================================
-what falls short     what is tried next, until one candidate holds
-===================  ==================================================================================
-accuracy, a recall   QAT, mixed precision; then half the pruning, then none, each with the recipe's INT8 and these
-bytes, milliseconds  more channels removed, until these hold; then QAT, mixed precision
-===================  ==================================================================================
+==============================  ====================================================================================
+what falls short                what is tried next, until one candidate holds
+==============================  ====================================================================================
+accuracy, a recall              QAT, mixed precision; then half the pruning, then none, each with INT8 and these
+bytes, milliseconds, memory     more channels removed, until these hold; then QAT, mixed precision
+operators                       nothing: no rung takes an operator out of a network
+==============================  ====================================================================================
 
-A chain that costs too much is not tried with less pruning, nor one that is not accurate enough with more.
+A chain that costs too much is not tried with less pruning, nor one that is not accurate enough with more. Limits are
+those of the recipe's budget and those of the profile of its target.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgekd import recipe
+from edgekd import recipe, target
 from edgekd.errors import RecipeError
+from edgekd.limits import REFUSED
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
 from edgekd.report_format import plain
@@ -26,7 +29,7 @@ Change = Callable[[Recipe], Mapping[str, Mapping[str, Any]]]
 """From the recipe as written to the keys that a rung sets, by table."""
 
 AS_WRITTEN = "as_written"
-COSTS = ("max_tflite_bytes", "max_p50_ms")
+COSTS = ("max_tflite_bytes", "max_p50_ms", "max_memory_bytes", "max_arena_bytes")
 
 
 def _less_pruning(share: float) -> Change:
@@ -96,7 +99,7 @@ class Trial:
     Attributes:
         candidate: what was tried.
         measured: figures on val, bytes and milliseconds; empty where it could not be made.
-        limits: rows of :mod:`edgekd.limits`.
+        limits: rows of :mod:`edgekd.limits`, of the budget and of the target.
         problem: why it could not be made, or nothing.
         model: id of the model that would be shipped.
     """
@@ -114,13 +117,18 @@ class Trial:
 
     @property
     def held(self) -> bool:
-        """Whether the budget is kept."""
+        """Whether every limit is kept."""
         return not self.problem and not self.missed
 
     @property
     def costs_too_much(self) -> bool:
-        """Whether bytes or milliseconds fall short, which only a smaller network mends."""
+        """Whether bytes, milliseconds or memory fall short, which only a smaller network mends."""
         return any(row["id"] in COSTS for row in self.missed)
+
+    @property
+    def cannot_be_mended(self) -> bool:
+        """Whether the target does not take an operator, which no rung changes."""
+        return any(row["id"] == REFUSED for row in self.missed)
 
     @property
     def reason(self) -> str:
@@ -128,6 +136,11 @@ class Trial:
         if self.problem:
             return f"could not be made: {self.problem}"
         return "; ".join(f"{row['id']}: {plain(row['measured'])} against {plain(row['limit'])}" for row in self.missed)
+
+
+def is_limited(recipe_: Recipe) -> bool:
+    """Whether there are limits that a chain is chosen by: a budget, or those of the target's profile."""
+    return recipe_.budget.is_set or target.load(recipe_.benchmark.target).limited
 
 
 def search(recipe_: Recipe, judge: Callable[[Candidate], Trial]) -> list[Trial]:
@@ -152,7 +165,7 @@ def search(recipe_: Recipe, judge: Callable[[Candidate], Trial]) -> list[Trial]:
             trials.append(judge(made))
         return trials[-1].held
 
-    if holds():
+    if holds() or trials[0].cannot_be_mended:
         return trials
     shrink = trials[0].costs_too_much
     for pruning in ([], *([name] for name in applicable(recipe_, MORE_PRUNING if shrink else LESS_PRUNING))):

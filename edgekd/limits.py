@@ -10,6 +10,8 @@ from edgekd.tasks import Task
 
 Figures = Mapping[str, Any]
 
+REFUSED = "max_refused_operators"
+
 
 def limit(id: str, limit: float, measured: float, *, at_most: bool) -> dict[str, Any]:
     """``{"id", "limit", "measured", "held"}``; a limit that is just met holds."""

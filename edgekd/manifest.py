@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,28 @@ TOLERANCE = 2 / 256
 MAX_SIDE = 4096
 
 Document = Mapping[str, Any]
+
+
+class Pixels(NamedTuple):
+    """How a model takes pixels, and what it answers: all at scale 1.
+
+    Attributes:
+        zero_point, range: of the input; a pixel goes in as pixel + zero_point.
+        output: type of the answer.
+        answer: what it means; logits are ``scale * (q - zero_point)``, and go through the task's head.
+    """
+
+    zero_point: int
+    range: tuple[int, int]
+    output: str
+    answer: str
+
+
+PIXELS: Mapping[str, Pixels] = {
+    "uint8": Pixels(0, (0, 255), "float32", "probabilities"),
+    "int8": Pixels(-128, (-128, 127), "int8", "logits"),
+}
+"""By type of the input; int8 is for targets that take integers alone."""
 
 
 def golden_holds(probs: NDArray[np.floating], vector: Document, tolerance: float = TOLERANCE) -> bool:
@@ -99,12 +121,14 @@ def check_manifest(manifest: Document, where: str) -> None:
     read(f"figures.{task.accuracy}", lambda value: _is_number(value) and 0 <= value <= 1, "0 to 1")
     if task.several:
         read("decision.threshold", lambda value: value == THRESHOLD, f"{THRESHOLD}")
-    read("input.dtype", lambda value: value == "uint8", "uint8")
+    dtype = read("input.dtype", lambda value: isinstance(value, str) and value in PIXELS, " or ".join(PIXELS))
+    pixels = PIXELS[dtype]
     read("input.shape", lambda value: value == [1, size, size, 3], f"[1, {size}, {size}, 3]")
     read("input.scale", lambda value: _is_number(value) and value == 1, "1")
-    read("input.zero_point", lambda value: _is_int(value) and value == 0, "0")
+    wanted = f"{pixels.zero_point} for {dtype}"
+    read("input.zero_point", lambda value: _is_int(value) and value == pixels.zero_point, wanted)
     read("input.colour_order", lambda value: value == "RGB", "RGB")
-    read("output.dtype", lambda value: value == "float32", "float32")
+    read("output.dtype", lambda value: value == pixels.output, f"{pixels.output} for {dtype} input")
     read("output.shape", lambda value: value == [1, len(labels)], f"[1, {len(labels)}] for {len(labels)} labels")
     files = read("files", lambda value: isinstance(value, list) and bool(value), "a list of files")
     for index, row in enumerate(files):

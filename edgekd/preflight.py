@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 from edgekd import _keras, ensemble, fake_quant, losses, micro, onnx_export, target, tflite
 from edgekd.errors import RecipeError, UserError, did_you_mean
+from edgekd.ladder import is_limited
 from edgekd.models import STUDENTS, build_student, check_start, check_teacher, check_use
 from edgekd.recipe import Recipe
+from edgekd.stages.fit import meant_for
 from edgekd.tasks import Task
 
 STAGES = (
@@ -67,12 +71,21 @@ def check_target(recipe_: Recipe) -> None:
     profile = target.load(recipe_.benchmark.target)
     if recipe_.budget.max_p50_ms is not None and (reason := target.why_not_timed(profile)) is not None:
         raise RecipeError(f"budget.max_p50_ms = {recipe_.budget.max_p50_ms:g}: {reason}")
+    if form := meant_for(profile):
+        _check_form(recipe_, form.removeprefix("student_"))
     if profile.runtime == target.TFLITE_MICRO:
-        if "int8_io" not in recipe_.quantize.variants:
-            raise RecipeError(
-                f'benchmark.target = "{recipe_.benchmark.target}" runs the variant int8_io; add it to quantize.variants'
-            )
         micro.require()
+
+
+def _check_form(recipe_: Recipe, variant: str) -> None:
+    """Raise where the one variant that the target takes is not made, or would be made of float layers."""
+    quantize, title = recipe_.quantize, f'benchmark.target = "{recipe_.benchmark.target}"'
+    if variant not in quantize.variants:
+        raise RecipeError(f"{title} runs the variant {variant}; add it to quantize.variants")
+    for key in ("mixed", "float_layers"):
+        value = getattr(quantize, key)
+        if value not in ("none", ()):
+            raise RecipeError(f"quantize.{key} = {json.dumps(value)}: {title} takes integers alone; leave it out")
 
 
 def check_task(recipe_: Recipe, task: Task) -> None:
@@ -92,12 +105,16 @@ def check_shared(resolved: Recipe, num_workers: int) -> None:
     """Raise where several workers cannot build what one can.
 
     Raises:
-        RecipeError: a batch with fewer images than workers; a budget, which is decided by what one machine measures.
+        RecipeError: a batch with fewer images than workers; a budget, or a target with limits, for which what one
+            machine measures decides.
     """
-    if resolved.budget.is_set:
+    if is_limited(resolved):
+        named = (
+            "[budget]" if resolved.budget.is_set else f'benchmark.target = "{resolved.benchmark.target}" has limits: it'
+        )
         raise RecipeError(
-            f"[budget] tries one recipe after the other, and cannot be kept by {num_workers} workers; build without "
-            "--workers and TF_CONFIG, or leave [budget] out"
+            f"{named} tries one recipe after the other, and cannot be kept by {num_workers} workers; build without "
+            "--workers and TF_CONFIG, or leave it out"
         )
     tables = {f"{key}.training": table.training for key, table in ensemble.tables(resolved.teacher).items()}
     tables |= {"distill.training": resolved.distill.training, "prune.training": resolved.prune.training}

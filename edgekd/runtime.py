@@ -76,12 +76,15 @@ class LoadedBundle:
         if not pictures:
             return []
         tensors = np.stack([self.preprocess(_open(picture)) for picture in pictures])
-        return [self._prediction(probs) for probs in predict_probs(self.path / MODEL_FILE, tensors)]
+        return [self._prediction(probs) for probs in self._probs(tensors)]
 
     def preprocess(self, picture: Picture) -> NDArray[np.uint8]:
         """The model's input of a picture, ``(size, size, 3)``, by the rules of the manifest. Raises DataError."""
         rule = self.manifest["preprocessing"]
         return preprocess(picture, rule["size"], rule["resize"], rule.get("sixteen_bit_max", SIXTEEN_BIT_MAX))
+
+    def _probs(self, tensors: NDArray[np.uint8], kernel: Kernel = "xnnpack") -> NDArray[np.float32]:
+        return predict_probs(self.path / MODEL_FILE, tensors, kernel=kernel, head=self.task.head)
 
     def _prediction(self, probs: NDArray[np.float32]) -> Prediction:
         order = np.argsort(-probs, kind="stable")
@@ -109,8 +112,7 @@ class LoadedBundle:
             if not np.array_equal(found, expected):
                 failures.append(f"{row['picture']}: {int(np.sum(found != expected))} values differ after preprocessing")
         tensors = np.stack([self._tensor(row["input"]) for row in golden["vectors"]])
-        probs = predict_probs(self.path / MODEL_FILE, tensors, kernel=kernel)
-        flipped = predict_probs(self.path / MODEL_FILE, tensors ^ np.uint8(0x80), kernel=kernel)
+        probs, flipped = (self._probs(pixels, kernel) for pixels in (tensors, tensors ^ np.uint8(0x80)))
         for row, answer, wrong in zip(golden["vectors"], probs, flipped, strict=True):
             if not golden_holds(answer, row, tolerance):
                 failures.append(f"{row['input']}: the answer is outside of what the three kernels give")

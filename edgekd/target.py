@@ -30,6 +30,9 @@ class Limits:
         None, "memory for the file and for the tensors that live at once, in bytes", minimum=1
     )
     max_arena_bytes: int | None = option(None, "memory for the tensors that live at once, in bytes", minimum=1)
+    max_p50_ms: float | None = option(
+        None, "largest median latency of an inference, in milliseconds; of targets that are measured", above=0
+    )
     operators: tuple[str, ...] = option(
         (), "operators that may occur, in the names of edgekd inspect; empty: all that the runtime has"
     )
@@ -54,9 +57,14 @@ class Target:
     forecasts: tuple[str, ...] = option((), "delegates whose published tables are asked: a forecast", choices=DELEGATES)
 
     @property
+    def limited(self) -> bool:
+        """Whether a model may fail to fit."""
+        return self.limits != Limits() or self.runtime != LITERT
+
+    @property
     def asks(self) -> bool:
         """Whether there is anything to hold a model against."""
-        return self.limits != Limits() or self.runtime != LITERT or bool(self.forecasts)
+        return self.limited or bool(self.forecasts)
 
 
 def names() -> list[str]:
@@ -129,6 +137,11 @@ def _check(profile: Target) -> None:
         raise RecipeError(
             f'figures = "{MEASURED}": latency of runtime = "{TFLITE_MICRO}" is not measured here; '
             f'set figures = "{CHECKED}"'
+        )
+    if profile.limits.max_p50_ms is not None and profile.figures != MEASURED:
+        raise RecipeError(
+            f'limits.max_p50_ms = {profile.limits.max_p50_ms:g}: with figures = "{profile.figures}" nothing is timed '
+            "on this machine; leave it out"
         )
     if profile.limits.operators:
         from edgekd._litert import schema

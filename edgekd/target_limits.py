@@ -10,7 +10,7 @@ from edgekd._litert import schema
 from edgekd.inspect import forecast
 from edgekd.inspect.anatomy import computed
 from edgekd.inspect.forecast import Judge, Objection
-from edgekd.limits import limit
+from edgekd.limits import REFUSED, limit
 from edgekd.target import LITERT, Limits, Target
 from edgekd.tflite.memory import live_bytes
 from edgekd.tflite.view import Operator, View
@@ -32,7 +32,9 @@ class Fit:
     forecasts: tuple[Mapping[str, Any], ...]
 
 
-def hold(profile: Target, view: View, tflite_bytes: int, *, arena_bytes: int | None = None) -> Fit:
+def hold(
+    profile: Target, view: View, tflite_bytes: int, *, arena_bytes: int | None = None, p50_ms: float | None = None
+) -> Fit:
     """Hold a model against a profile.
 
     Args:
@@ -41,6 +43,7 @@ def hold(profile: Target, view: View, tflite_bytes: int, *, arena_bytes: int | N
         tflite_bytes: size of its file.
         arena_bytes: memory that its tensors were seen to need on the target's runtime; None: reckoned from the file
             (:func:`edgekd.tflite.memory.live_bytes`).
+        p50_ms: its median latency on the target; None: not timed, and not held against the profile.
     """
     rows, reasons = [], []
     tensors = live_bytes(view) if arena_bytes is None else arena_bytes
@@ -58,11 +61,20 @@ def hold(profile: Target, view: View, tflite_bytes: int, *, arena_bytes: int | N
         rows.append(limit(name, allowed, measured, at_most=True))
         if measured > allowed:
             reasons.append(f"{text}; {_size(allowed)} are there ({name}); {remedy}")
-    judge = _judge(profile)
-    refused = [operator for operator in view.operators if judge(view, operator) is not None]
-    rows.append(limit("max_refused_operators", 0, len(refused), at_most=True))
-    reasons += [f"{found.text}; {found.remedy}" for found in forecast.grouped(view, judge)]
+    slowest = profile.limits.max_p50_ms
+    if slowest is not None and p50_ms is not None:
+        rows.append(limit("max_p50_ms", slowest, p50_ms, at_most=True))
+        if p50_ms > slowest:
+            reasons.append(f"a p50 of {p50_ms:.4g} ms; {slowest:g} ms are there (max_p50_ms); {smaller}")
+    rows.append(limit(REFUSED, 0, len(refused(profile, view)), at_most=True))
+    reasons += [f"{found.text}; {found.remedy}" for found in forecast.grouped(view, _judge(profile))]
     return Fit(tuple(rows), tuple(reasons), tuple(forecast.of_delegate(name, view) for name in profile.forecasts))
+
+
+def refused(profile: Target, view: View) -> list[Operator]:
+    """The operators that the target's runtime, or its profile, does not take."""
+    judge = _judge(profile)
+    return [operator for operator in view.operators if judge(view, operator) is not None]
 
 
 def _size(count: int) -> str:

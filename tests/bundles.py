@@ -100,6 +100,22 @@ def write_bundle(out_dir: Path, **settings: Any) -> dict[str, Any]:
 
 
 @functools.cache
+def integer_bundle() -> Path:
+    """The same of a target that takes integers alone: ``student_int8_io`` is shipped; nobody writes into it."""
+    root = Path(tempfile.mkdtemp(prefix="edgekd-bundle-"))
+    atexit.register(shutil.rmtree, root, ignore_errors=True)
+    quantized, images, _ = artifacts()
+    rows = [{**row, "shipped": row["id"] == "student_int8_io"} for row in quantized.facts["models"]]
+    other = Artifact(quantized.path, quantized.digest, {**quantized.facts, "models": rows})
+    for name in ("verified", "bundle"):
+        (root / name).mkdir()
+    verified = verify(images, [other], Verify(), root / "verified", gates=Gates(min_top1=0.5))
+    trained: dict[str, Any] = {"teacher": Teacher(), "student": Distill(), "recipe_name": "colours"}
+    bundle(other, images, verified, Bundle(), root / "bundle", **trained)
+    return root / "bundle"
+
+
+@functools.cache
 def tiny_bundle() -> Path:
     """The bundle with the settings as they are by default, once for all tests; nobody writes into it."""
     root = Path(tempfile.mkdtemp(prefix="edgekd-bundle-"))

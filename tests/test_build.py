@@ -135,13 +135,13 @@ def test_run_folder_holds_what_the_contract_names(run: Run) -> None:
 
 
 def test_a_build_for_a_microcontroller(npz: Path, cache_dir: Path, run: Run, tmp_path: Path) -> None:
-    """The same chain for another target: nothing is timed, and the form that is meant for it has run there."""
+    """Nothing is timed, the form that is meant for it is shipped and has run there, and no other chain can be made."""
     pytest.importorskip("tflite_micro", reason="tflite-micro is not installed (extra micro)")
     own = tmp_path / "tiny.toml"
     text = (Path(edgekd.__file__).parent / "targets" / "microcontroller.toml").read_text()
     own.write_text(text.replace("max_arena_bytes = 196_608", "max_arena_bytes = 10_000"))
     out = tmp_path / "run"
-    done = _build(npz, cache_dir, out, expect=1, **{"benchmark.target": str(own)})
+    done = _build(npz, cache_dir, out, expect=1, **{"benchmark.target": str(own), "prune.channel_multiple": 1024})
     report = json.loads((out / "report.json").read_text())
     found = report["target"]
     assert (found["name"], found["figures"], found["model"]) == ("tiny", "checked", "student_int8_io")
@@ -153,7 +153,16 @@ def test_a_build_for_a_microcontroller(npz: Path, cache_dir: Path, run: Run, tmp
     assert "10,000 bytes (9.8 KiB) are there (max_arena_bytes)" in reason
     assert f"target tiny: {reason}" in report["warnings"]
     assert "target max_arena_bytes: FELL SHORT" in done.stdout
-    assert {stage["name"]: stage["cached"] for stage in report["stages"]}["quantize"]
+    assert {stage["name"]: stage["cached"] for stage in report["stages"]}["distill"]
+    (shipped,) = (model for model in report["models"] if model["shipped"])
+    assert (shipped["id"], shipped["input_type"], shipped["output_type"]) == ("student_int8_io", "int8", "int8")
+    assert (out / "bundle" / "model.tflite").read_bytes() == (out / shipped["file"]).read_bytes()
+    reasons = {row["model"]: row["reason"] for row in report["candidates"] if "candidate" not in row}
+    assert reasons["student_int8"] == "float output: the target takes integers alone"
+    assert [row["candidate"] for row in report["candidates"] if "candidate" in row] == ["macs_75", "macs_50", "macs_25"]
+    assert (
+        "target: as_written is shipped (nothing changed); it is the nearest to a target that is NOT KEPT" in done.stdout
+    )
     assert all(model["latency"] == [] for model in report["models"])
     (untimed,) = (text for text in report["not_measured"] if text.startswith('latency on target "tiny"'))
     assert "time it on the board" in untimed
@@ -161,6 +170,29 @@ def test_a_build_for_a_microcontroller(npz: Path, cache_dir: Path, run: Run, tmp
         written = (out / name).read_text()
         assert "10,000 bytes (9.8 KiB)" in written
         assert "time it on the board" in written
+
+
+def test_a_build_for_two_targets_trains_once_and_compares(npz: Path, cache_dir: Path, run: Run, tmp_path: Path) -> None:
+    """A profile without limits takes the chain as written; one with too few bytes the first that is small enough."""
+    (shipped,) = (model for model in run.report["models"] if model["shipped"])
+    (tmp_path / "badge.toml").write_text(
+        f'description = "a badge"\n[limits]\nmax_tflite_bytes = {shipped["tflite_bytes"] - 1}\n'
+    )
+    out = tmp_path / "both"
+    command = [*_command(npz, cache_dir, out), "--target", "host", "--target", str(tmp_path / "badge.toml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    reports = {name: json.loads((out / name / "report.json").read_text()) for name in ("host", "badge")}
+    assert all(stage["cached"] for stage in reports["host"]["stages"] if stage["name"] in ("teacher", "prune"))
+    assert all(stage["cached"] for stage in reports["badge"]["stages"] if stage["name"] in ("teacher", "distill"))
+    host, badge = json.loads((out / "targets.json").read_text())["targets"]
+    assert (host["verdict"], host["run"]["tflite_bytes"]) == ("fits", shipped["tflite_bytes"])
+    assert (host["run"]["candidate"], host["run"]["accuracy"]) == (None, shipped["test"]["top1"])
+    assert (badge["verdict"], badge["run"]["candidate"], badge["run"]["num_tried"]) == ("fits", "macs_75", 2)
+    assert (out / "badge" / "bundle" / "model.tflite").stat().st_size == badge["run"]["tflite_bytes"]
+    assert badge["run"]["tflite_bytes"] < shipped["tflite_bytes"]
+    assert reports["badge"]["budget"]["limits"] == []
+    assert "The choice of the chain, on val" in (out / "badge" / "report.html").read_text()
 
 
 def test_the_waterfall_is_of_models_of_this_run(run: Run) -> None:

@@ -8,17 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import LICENCE, NAMES, artifacts, tiny_bundle, write_bundle
+from bundles import LICENCE, NAMES, artifacts, integer_bundle, tiny_bundle, write_bundle
 from PIL import Image
 from tflite_models import SIDE
 
-from edgekd import tflite
-from edgekd._litert import KERNELS, predict_probs
+from edgekd import android, tflite
+from edgekd._litert import KERNELS, open_interpreter, predict_probs, run
 from edgekd.artifact import sha256_file
 from edgekd.config.distill import Distill
 from edgekd.config.teacher import Teacher
 from edgekd.data import Dataset
+from edgekd.errors import UserError
 from edgekd.manifest import MANIFEST_FILE, golden_holds
+from edgekd.recheck.bundle import bundle_checks
+from edgekd.runtime import load_bundle
 from edgekd.stages.bundle import make_pictures
 
 
@@ -57,6 +60,35 @@ def test_bundling_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> No
 def test_the_model_is_the_measured_file(folder: Path) -> None:
     quantized, _, _ = artifacts()
     assert (folder / "model.tflite").read_bytes() == (quantized.path / "student_int8.tflite").read_bytes()
+
+
+def test_of_a_target_that_takes_integers_alone_the_bundle_says_so() -> None:
+    """int8 is pixel - 128 at scale 1; the goldens are the same network's answers, and the runtime gives them."""
+    folder = integer_bundle()
+    manifest = json.loads((folder / MANIFEST_FILE).read_text())
+    quantized, _, _ = artifacts()
+    assert (folder / "model.tflite").read_bytes() == (quantized.path / "student_int8_io.tflite").read_bytes()
+    told = manifest["input"]
+    assert (told["dtype"], told["scale"], told["zero_point"], told["range"]) == ("int8", 1, -128, [-128, 127])
+    assert (manifest["output"]["dtype"], manifest["output"]["meaning"]) == ("int8", "logits")
+    loaded = load_bundle(folder)
+    assert [loaded.self_test(kernel) for kernel in KERNELS] == [[], [], []]
+    # A picture that is all red, and its probabilities: from the logits, by the formula of the manifest.
+    red = np.zeros((SIDE, SIDE, 3), np.uint8)
+    red[..., 0] = 255
+    (found,) = loaded.predict([red])
+    (raw,) = run(open_interpreter(folder / "model.tflite"), red[None])
+    logits = manifest["output"]["scale"] * (raw.astype(float) - manifest["output"]["zero_point"])
+    assert found.label == "red"
+    np.testing.assert_allclose(found.probs, np.exp(logits) / np.exp(logits).sum(), rtol=1e-6)
+    assert not [check.about for check in bundle_checks(folder, manifest) if not check.held]
+
+
+def test_the_app_gets_no_bundle_that_takes_integers_alone(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "build.gradle.kts").write_text("")
+    with pytest.raises(UserError, match="takes int8: it was built for a microcontroller or an NPU"):
+        android.lay_into(load_bundle(integer_bundle()), tmp_path)
 
 
 def test_every_file_has_its_digest_and_size(folder: Path, manifest: dict[str, Any]) -> None:

@@ -351,7 +351,7 @@ def test_dry_run_says_what_would_be_tried_to_keep_a_budget(
     budget = ("--set", "budget.max_p50_ms=0.5", "--set", "prune.final_sparsity=0.8")
     done = call("build", "--data", make_npz(), "--dry-run", "--no-measure", "--cache-dir", tmp_path / "cache", *budget)
     assert done.exit_code == 0, done.stderr
-    accuracy, costs = done.stdout.split("budget: ")[1].split("  where bytes or milliseconds fall short:\n")
+    accuracy, costs = done.stdout.split("budget: ")[1].split("  where bytes, milliseconds or memory fall short:\n")
     assert "  where accuracy or a recall falls short:\n" in accuracy
     tried = [line.split(maxsplit=1) for text in (accuracy, costs) for line in text.splitlines() if line[:4] == " " * 4]
     assert ["half_pruning", "prune.final_sparsity = 0.4"] in tried

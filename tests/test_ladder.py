@@ -71,6 +71,20 @@ def test_accuracy_is_sought_in_quantization_first_and_then_in_less_pruning(two_q
     assert trials[-1].candidate.recipe.prune.keep_macs == 0.75
 
 
+@pytest.mark.parametrize("limit", ["max_arena_bytes", "max_memory_bytes", "max_p50_ms"])
+def test_what_the_target_has_not_room_for_is_sought_in_fewer_channels(limit: str) -> None:
+    sizes = {"as_written": 101, "macs_75": 101, "macs_50": 100}
+    trials = search(written(), lambda made: trial(made, {limit: sizes[made.id]}, {limit: 100}))
+    assert ids(trials) == ["as_written", "macs_75", "macs_50"]
+    assert trials[-1].held
+    assert trials[0].reason == f"{limit}: 101 against 100"
+
+
+def test_an_operator_that_the_target_does_not_take_is_mended_by_nothing() -> None:
+    (only,) = search(written(), lambda made: trial(made, {"max_refused_operators": 3}, {"max_refused_operators": 0}))
+    assert not only.held
+
+
 def test_less_pruning_is_given_up_where_it_costs_too_much(two_quantizations: None) -> None:
     judge = Judge(dict.fromkeys(("as_written", "first", "second"), (50, 2)))
     judge.figures["half_pruning"] = (101, 1)

@@ -108,7 +108,7 @@ BROKEN = [
     ("min_confidence", "0.5", "0 to 1"),
     ("min_confidence", float("nan"), "0 to 1"),
     ("tolerance", 1.0, "0 to 0.0078125"),
-    ("input.dtype", "int8", "uint8"),
+    ("input.dtype", "int16", "uint8"),
     ("input.shape", [1, 16, 16, 1], r"\[1, 16, 16, 3\]"),
     ("input.scale", 0.5, "1"),
     ("input.zero_point", -128, "0"),
@@ -125,6 +125,19 @@ BROKEN = [
     ("files.0.sha256", "ABC", "64 hexadecimal digits"),
     ("files.0.bytes", -1, "a count of bytes"),
 ]
+
+
+def test_integers_in_and_out_go_together(manifest: dict[str, Any]) -> None:
+    """For targets that take integers alone: pixel - 128 in, logits out. One without the other is no such model."""
+    integers = {"input.dtype": "int8", "input.zero_point": -128, "output.dtype": "int8"}
+    whole = manifest
+    for field, value in integers.items():
+        whole = change(whole, field, value)
+    check_manifest(whole, "x")
+    for field, wanted in (("input.zero_point", "-128 for int8"), ("output.dtype", "int8 for int8 input")):
+        before = change(whole, field, manifest[field.split(".")[0]][field.split(".")[1]])
+        with pytest.raises(DataError, match=f"{field} = .*; {wanted} is wanted"):
+            check_manifest(before, "x")
 
 
 @pytest.mark.parametrize(("field", "value", "wanted"), BROKEN, ids=[f"{row[0]}={row[1]}" for row in BROKEN])

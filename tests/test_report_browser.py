@@ -17,7 +17,7 @@ import pytest
 from reports import document_by_hand, with_evidence
 
 from edgekd import attribution
-from edgekd.page import render
+from edgekd.page import render, render_plain
 from edgekd.tasks import TASKS
 
 CHROMIUM = next(
@@ -103,6 +103,32 @@ def test_it_fits_a_phone_and_a_desk(names: tuple[str, ...], tmp_path: Path) -> N
         assert (row["sections"], row["empty"]) == (17, 0)
         assert row["images"]
         assert all(row["images"])
+
+
+def targets_page() -> str:
+    run = {
+        **{"folder": "board", "model": "student_int8_io", "takes": "int8 in, int8 out", "candidate": "macs_75"},
+        **{"changes": {"prune.method": "channel", "prune.keep_macs": 0.75}, "num_tried": 2, "all_held": True},
+        **{"limits": [{"id": "max_different_answers", "limit": 0, "measured": 0, "held": True, "of": "target"}]},
+        **{"reasons": ["a_very_long_word" * 8], "accuracy_name": "top-1", "accuracy": 0.875, "n": 624, "auc": 0.9375},
+        **{"accuracy_ci95": [0.84, 0.9], "tflite_bytes": 614_400, "p50_ms": None, "p50_ci95_ms": None},
+        **{"arena_measured": True, "arena_bytes": 65_536, "further": [{"what": "9 cycles", "how": "an estimate"}]},
+        "how": dict.fromkeys(("accuracy", "bytes", "p50", "arena"), "measured: " + "a_very_long_word" * 8),
+    }
+    rows = [
+        {"name": "board", "description": "d", "problem": "", "verdict": "fits", "run": run},
+        {"name": "a-long-name" * 6, "description": "d", "problem": "p", "verdict": "could not be built", "run": None},
+    ]
+    nothing: dict[str, Any] = {"runs": [], "paired": [], "recipe_differences": []}
+    return render_plain({"recipe": "quickstart", "seed": 0, "targets": rows, **nothing}, "targets.html.j2")
+
+
+def test_the_page_of_targets_fits_too_and_loads_nothing(tmp_path: Path) -> None:
+    rows = measured(tmp_path, targets_page())
+    assert [row["width"] for row in rows] == list(WIDTHS)
+    for row in rows:
+        assert (row["wide"], row["resources"], row["sections"], row["empty"]) == ([], [], 3, 0)
+        assert row["scroll"] <= row["width"]
 
 
 def test_it_follows_light_and_dark(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_findings_are_the_labels_above_one_half_the_most_probable_first(
     bundle: LoadedBundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probs = np.array([[0.6, 0.1, 0.9], [0.2, 0.5, 0.4], [0.7, 0.7, 0.51]], np.float32)
-    monkeypatch.setattr("edgekd.runtime.predict_probs", lambda path, tensors: probs)
+    monkeypatch.setattr("edgekd.runtime.predict_probs", lambda *_, **__: probs)
     several = LoadedBundle(bundle.path, {**bundle.manifest, "task": "multi-label"})
     found = several.predict(list(colour_images(3, seed=22)))
     first, second, third = NAMES

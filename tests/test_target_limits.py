@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
+from flatbuffer_models import dense_file
 
 from edgekd import cli, target
 from edgekd.inspect.forecast import gpu
+from edgekd.stages.fit import against
 from edgekd.target import Limits, Target
 from edgekd.target_limits import hold, litert
 from edgekd.tflite.memory import live_bytes
@@ -108,6 +111,30 @@ def test_an_arena_that_was_found_stands_for_the_one_that_was_reckoned() -> None:
     found = hold(limited, view(("RELU", "a", "b")), 100, arena_bytes=51)
     assert [row["measured"] for row in found.limits if row["id"] == "max_arena_bytes"] == [51]
     assert found.reasons[0].startswith("51 bytes (51 B) of arena; 50 bytes (50 B) are there (max_arena_bytes); ")
+
+
+def test_a_latency_is_held_against_the_profile_where_there_is_one() -> None:
+    limited, graph = profile(limits=Limits(max_p50_ms=2.0)), view(("RELU", "a", "b"))
+    assert [row["id"] for row in hold(limited, graph, 100).limits] == ["max_refused_operators"]
+    for p50_ms, held in ((2.0, True), (2.5, False)):
+        found = hold(limited, graph, 100, p50_ms=p50_ms)
+        assert [(row["measured"], row["held"]) for row in found.limits if row["id"] == "max_p50_ms"] == [(p50_ms, held)]
+        assert len(found.reasons) == (not held)
+    assert found.reasons[0].startswith("a p50 of 2.5 ms; 2 ms are there (max_p50_ms); ")
+
+
+def test_tflite_micro_runs_no_model_of_which_it_refuses_an_operator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def examine(*_: object) -> None:
+        raise AssertionError("it was run")
+
+    monkeypatch.setattr("edgekd.micro.examine", examine)
+    (tmp_path / "float.tflite").write_bytes(dense_file(np.ones((2, 3))))
+    images = np.zeros((1, 1, 1, 3), np.uint8)
+    found = against("float", tmp_path / "float.tflite", images, target.load("microcontroller"))
+    assert found["micro"] is None
+    assert [row["measured"] for row in found["limits"] if row["id"] == "max_refused_operators"] == [1]
 
 
 def test_litert_by_itself_runs_no_custom_operator() -> None:

@@ -98,7 +98,7 @@ def _farewell(error: KeyboardInterrupt, words: tuple[str, ...]) -> str:
     import shlex
 
     notes = getattr(error, "__notes__", None)
-    where = f"interrupted {notes[0]}" if notes else "interrupted. Finished stages are kept"
+    where = f"interrupted {'; '.join(notes)}" if notes else "interrupted. Finished stages are kept"
     return f"edgekd: {where}. To go on: {shlex.join(['edgekd', *words])}"
 
 

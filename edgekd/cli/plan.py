@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgekd.report_format import plain
+
 if TYPE_CHECKING:
     from edgekd.cluster import Cluster
     from edgekd.estimate import Estimate
     from edgekd.pipeline import Plan
     from edgekd.recipe import Recipe
+    from edgekd.target import Limits
 
 _STATES = {True: "cached", False: "to run", None: "to run"}
 
@@ -41,25 +45,85 @@ def print_plan(
         cluster: who train together; that changes what is cached.
     """
     from edgekd.api import default_out
+
+    planned, found = _planned(recipe, cache_dir, out or default_out(recipe), until, measure, cluster)
+    if as_json:
+        click.echo(json.dumps(_document(planned, found), indent=2))
+        return
+    for line in (_head(planned), *stage_lines(found), *summary_lines(found)):
+        click.echo(line)
+    if until is None:
+        _print_ladder(recipe)
+
+
+def print_plans(
+    recipe: Recipe,
+    targets: Sequence[str],
+    cache_dir: Path | None,
+    out: Path | None,
+    *,
+    measure: bool,
+    as_json: bool,
+) -> None:
+    """Say what a build for several targets would do: the first in full, of the others what they do otherwise.
+
+    Args:
+        recipe: as loaded.
+        targets: profiles by name or path.
+        cache_dir, out, measure, as_json: as of :func:`print_plan`; ``out`` holds a run folder for each target.
+    """
+    from edgekd.api import default_out
+    from edgekd.target import why_not_timed
+    from edgekd.targets_build import recipes_for
+
+    folder, recipes = out or default_out(recipe, several=True), recipes_for(recipe, targets)
+    documents: dict[str, Any] = {}
+    for number, (profile, for_it) in enumerate(recipes.items()):
+        first = number == 0
+        planned, found = _planned(for_it, cache_dir, folder / profile.name, None, measure and first)
+        documents[profile.name] = _document(planned, found)
+        if as_json:
+            continue
+        if first:
+            for line in (_head(planned), *stage_lines(found), *summary_lines(found)):
+                click.echo(line)
+        held = ", ".join(f"{name} {plain(limit)}" for name, limit in _numbers(profile.limits)) or "none in numbers"
+        click.echo(f"target {profile.name}: {profile.description}")
+        click.echo(f"  into {folder / profile.name}; limits: {held}")
+        if (reason := why_not_timed(profile)) is not None:
+            click.echo(f"  not timed: {reason.partition(': ')[2]}")
+        if not first:
+            click.echo(f"  up to quantize as of {next(iter(recipes)).name}, from the cache; then")
+            click.echo("\n".join(stage_lines(found, begin="quantize")))
+        _print_ladder(for_it)
+    if as_json:
+        click.echo(json.dumps({"targets": documents}, indent=2))
+
+
+def _numbers(limits: Limits) -> Iterator[tuple[str, float]]:
+    yield from ((name, value) for name, value in asdict(limits).items() if isinstance(value, (int, float)))
+
+
+def _planned(
+    recipe: Recipe,
+    cache_dir: Path | None,
+    earlier: Path,
+    until: str | None,
+    measure: bool,
+    cluster: Cluster | None = None,
+) -> tuple[Plan, Estimate]:
     from edgekd.cache import Cache, default_root
     from edgekd.estimate import estimate
     from edgekd.pipeline import plan
 
     root = cache_dir or default_root()
     planned = plan(recipe, cache=Cache(root), until=until, cluster=cluster)
-    found = estimate(planned, root, earlier=out or default_out(recipe), take_steps=measure)
-    if as_json:
-        click.echo(json.dumps(_document(planned, found), indent=2))
-        return
-    for line in (_head(planned), *stage_lines(found), *summary_lines(found)):
-        click.echo(line)
-    if recipe.budget.is_set and until is None:
-        _print_ladder(recipe)
+    return planned, estimate(planned, root, earlier=earlier, take_steps=measure)
 
 
-def stage_lines(found: Estimate) -> Iterator[str]:
-    """A line a stage: its name, whether it is cached, about how long it takes, and from what that is told."""
-    for stage in found.stages:
+def stage_lines(found: Estimate, begin: str = "data") -> Iterator[str]:
+    """A line a stage, from ``begin`` on: its name, whether it is cached, how long it takes, what tells that."""
+    for stage in itertools.dropwhile(lambda stage: stage.name != begin, found.stages):
         time = "" if stage.cached else f"  {_about(stage.seconds):>14}  ({stage.basis})"
         yield f"  {stage.name:18} {_STATES[stage.cached]}{time}"
 
@@ -124,10 +188,13 @@ def _print_ladder(recipe: Recipe) -> None:
     from edgekd import ladder
     from edgekd.report_format import settings
 
-    click.echo("budget: the chain above, and where that falls short on val others, until one holds")
+    if not ladder.is_limited(recipe):
+        return
+    title = "budget" if recipe.budget.is_set else "limits of the target"
+    click.echo(f"{title}: the chain above, and where that falls short on val others, until one holds")
     ways = {
         "accuracy or a recall falls short": (*ladder.QUANTIZATION, *ladder.LESS_PRUNING),
-        "bytes or milliseconds fall short": (*ladder.MORE_PRUNING, *ladder.QUANTIZATION),
+        "bytes, milliseconds or memory fall short": (*ladder.MORE_PRUNING, *ladder.QUANTIZATION),
     }
     for missed, rungs in ways.items():
         click.echo(f"  where {missed}:")

@@ -12,6 +12,8 @@ from edgekd.cli.output import printable, start_output
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from edgekd.target import Target
+
 EXIT_DOES_NOT_FIT = 1
 
 
@@ -65,22 +67,25 @@ def check(name: str, model: Path, as_json: bool) -> None:
     from edgekd import target as profiles
     from edgekd.stages.fit import against
 
-    found = against(model.name, model, None, profiles.load(name))
+    profile = profiles.load(name)
+    found = against(model.name, model, None, profile)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
-        for line in _lines(found):
+        for line in _lines(found, profile):
             click.echo(printable(line))
     if found["reasons"]:
         raise click.exceptions.Exit(EXIT_DOES_NOT_FIT)
 
 
-def _lines(found: Mapping[str, Any]) -> Iterator[str]:
+def _lines(found: Mapping[str, Any], profile: Target) -> Iterator[str]:
     for row in found["limits"]:
         reckoned = row["id"] in ("max_arena_bytes", "max_memory_bytes")
         note = " (tensors as the file has them; the runtime's own tables come on top)" if reckoned else ""
         verdict = "held" if row["held"] else "BROKEN"
         yield f"{verdict:6}  {row['id']}: {row['measured']:,} against {row['limit']:,}{note}"
+    if profile.limits.max_p50_ms is not None:
+        yield "not checked  max_p50_ms: nothing is run here; edgekd benchmark times the model"
     for row in found["forecasts"]:
         share = "" if row["macs_share"] is None else f", {row['macs_share']:.1%} of the multiply-accumulates"
         taken = f"{row['operators_taken']} of {row['num_operators']} operators{share}"

@@ -102,7 +102,8 @@ def _model(document: Document, shipped: Mapping[str, Any], baseline: Mapping[str
     distill, teacher = recipe["distill"], recipe["teacher"]
     about = f"{distill['student']} of width {distill['width_multiplier']:g}; {shipped['num_params']:,} parameters, "
     about += f"{shipped['macs']:,} multiply-accumulates, {format_bytes(shipped['tflite_bytes'])} as {shipped['dtype']}"
-    takes = f"RGB image as {shipped['input_type']}; probability of each "
+    answer = "logit" if shipped["output_type"] == "int8" else "probability"
+    takes = f"RGB image as {shipped['input_type']}; {answer} of each "
     takes += f"{'label' if task_of(document).several else 'class'} as {shipped['output_type']}"
     start = {"none": "random weights", "imagenet": "ImageNet weights"}.get(distill["weights"], "a file of weights")
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())

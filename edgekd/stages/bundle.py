@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import logging
 import shutil
@@ -30,6 +31,7 @@ from edgekd.manifest import (
     MANIFEST_FILE,
     MODEL_FILE,
     ONNX_FILE,
+    PIXELS,
     SCHEMA_VERSION,
     TOLERANCE,
     check_manifest,
@@ -98,7 +100,7 @@ def bundle(
         "kernels": list(KERNELS),
         "tolerance": TOLERANCE,
         "source": source,
-        "vectors": _write_vectors(model, config.num_golden, candidates, out_dir),
+        "vectors": _write_vectors(model, config.num_golden, candidates, out_dir, TASKS[data.facts["task"]].head),
         "pictures": _write_pictures(data.facts["image_size"], data.facts["resize"], out_dir, seed),
     }
     write_json(out_dir / GOLDEN_FILE, golden)
@@ -159,11 +161,14 @@ def make_pictures(count: int, width: int, height: int, seed: int) -> NDArray[np.
     return pictures
 
 
-def _write_vectors(model: Path, count: int, candidates: NDArray[np.uint8], out_dir: Path) -> list[dict[str, Any]]:
-    chosen = _choose(predict_probs(model, candidates), predict_probs(model, candidates ^ np.uint8(0x80)), count)
+def _write_vectors(
+    model: Path, count: int, candidates: NDArray[np.uint8], out_dir: Path, head: str
+) -> list[dict[str, Any]]:
+    predict = functools.partial(predict_probs, model, head=head)
+    chosen = _choose(predict(candidates), predict(candidates ^ np.uint8(0x80)), count)
     inputs = candidates[chosen]
-    probs = {kernel: predict_probs(model, inputs, kernel=kernel).astype(np.float64) for kernel in KERNELS}
-    flipped = predict_probs(model, inputs ^ np.uint8(0x80))
+    probs = {kernel: predict(inputs, kernel=kernel).astype(np.float64) for kernel in KERNELS}
+    flipped = predict(inputs ^ np.uint8(0x80))
     vectors = []
     for index, pixels in enumerate(inputs):
         answers = np.stack([probs[kernel][index] for kernel in KERNELS])
@@ -249,7 +254,7 @@ def _about_model(model: Path, data: Artifact, config: Bundle) -> dict[str, Any]:
     """What a program needs to run the model and to read its answer."""
     view = tflite.open_view(model)
     versions = host.versions()
-    several = TASKS[data.facts["task"]].several
+    several, pixels = TASKS[data.facts["task"]].several, PIXELS[view.inputs[0].dtype]
     return {
         "schema_version": SCHEMA_VERSION,
         "edgekd_version": versions.pop("edgekd", "unknown"),
@@ -257,9 +262,9 @@ def _about_model(model: Path, data: Artifact, config: Bundle) -> dict[str, Any]:
         "intended_use": config.intended_use,
         "medical_device": False,
         "model": MODEL_FILE,
-        # The shipped model takes pixels as they are: scale 1 and zero point 0, which the converter checks.
-        "input": {**_tensor(view.inputs[0]), "colour_order": "RGB", "range": [0, 255]},
-        "output": {**_tensor(view.outputs[0]), "meaning": "probabilities"},
+        # The shipped model takes pixels as they are, or less 128: scale 1, which the converter checks.
+        "input": {**_tensor(view.inputs[0]), "colour_order": "RGB", "range": list(pixels.range)},
+        "output": {**_tensor(view.outputs[0]), "meaning": pixels.answer},
         "preprocessing": {
             "exif_rotation": True,
             "resize": data.facts["resize"],

@@ -18,12 +18,14 @@ from edgekd.tflite.view import open_view
 MICRO_FORM = "student_int8_io"
 
 
-def meant_for(profile: Target, shipped: str) -> str:
-    """Id of the model that is meant for a target: TFLite Micro takes integers in and out."""
+def meant_for(profile: Target, shipped: str = "") -> str:
+    """Id of the model that is meant for a target: TFLite Micro takes integers in and out; another what is shipped."""
     return MICRO_FORM if profile.runtime == TFLITE_MICRO else shipped
 
 
-def fit(id: str, path: Path, images: NDArray[np.uint8], profile: Target, out_dir: Path) -> Artifact:
+def fit(
+    id: str, path: Path, images: NDArray[np.uint8], profile: Target, out_dir: Path, *, p50_ms: float | None = None
+) -> Artifact:
     """Hold a model against a profile; where its runtime is TFLite Micro, run images there too.
 
     Args:
@@ -32,24 +34,32 @@ def fit(id: str, path: Path, images: NDArray[np.uint8], profile: Target, out_dir
         images: uint8 ``(n, h, w, 3)`` of its input size.
         profile: the target.
         out_dir: folder of the artifact.
+        p50_ms: its median latency, where it was timed.
 
     Returns:
         Facts of :func:`against`, and its reasons as ``warnings``.
 
     Raises:
-        ModelError: TFLite Micro does not run the model.
+        ModelError: TFLite Micro does not run the model, though it has all of its operators.
     """
-    facts = against(id, path, images, profile)
+    facts = against(id, path, images, profile, p50_ms=p50_ms)
     return Artifact.seal(
         out_dir, {**facts, "warnings": [f"target {profile.name}: {text}" for text in facts["reasons"]]}
     )
 
 
-def against(id: str, path: Path, images: NDArray[np.uint8] | None, profile: Target) -> dict[str, Any]:
-    """``{"name", "figures", "model", "limits", "reasons", "forecasts", "micro"}``; without images nothing is run."""
-    ran = micro.examine(path, images) if profile.runtime == TFLITE_MICRO and images is not None else None
+def against(
+    id: str, path: Path, images: NDArray[np.uint8] | None, profile: Target, *, p50_ms: float | None = None
+) -> dict[str, Any]:
+    """``{"name", "figures", "model", "limits", "reasons", "forecasts", "micro"}``; without images nothing is run.
+
+    Nor is a model of which the runtime refuses an operator.
+    """
+    view, ran = open_view(path), None
+    if profile.runtime == TFLITE_MICRO and images is not None and not target_limits.refused(profile, view):
+        ran = micro.examine(path, images)
     arena = None if ran is None else ran["arena_bytes"]
-    found = target_limits.hold(profile, open_view(path), path.stat().st_size, arena_bytes=arena)
+    found = target_limits.hold(profile, view, path.stat().st_size, arena_bytes=arena, p50_ms=p50_ms)
     rows, reasons = list(found.limits), list(found.reasons)
     if ran is not None:
         rows.append(limit("max_different_answers", 0, ran["num_different"], at_most=True))

@@ -28,6 +28,7 @@ def quantize(
     form: str = "student",
     max_drop_pp: float | None = None,
     folder: str = "model",
+    ship: str = "",
 ) -> Artifact:
     """Convert the student once per variant and check that each file is of the type its name says.
 
@@ -39,13 +40,14 @@ def quantize(
         student: its Keras model, in ``folder``; the ranges that it was trained within, if any, are those of INT8.
         config: which variants, and how INT8 comes about.
         out_dir: where ``<form>_<variant>.tflite`` go. Shipped is ``student_int8``, or ``student_mixed`` where layers
-            stay in float; the shipped file is final, metadata included.
+            stay in float, or what ``ship`` names; ``int8`` and ``mixed`` are final, metadata included.
         seed: resets the global state; the conversion itself draws nothing.
         steps: what was done to the student so far (``distilled``, ``finetuned``, ``pruned``, ``qat``), for the entries.
         description: of the model, for the metadata.
         form: ``student``, or the name of a form that is measured and not shipped.
         max_drop_pp: points of accuracy on val that mixed precision may lose; None: 0.5.
         folder: of the Keras model in its artifact.
+        ship: the variant that the target takes, where it takes no other.
 
     Raises:
         ConversionError: a file is not what was asked for, or a layer to keep in float that is not there.
@@ -81,7 +83,7 @@ def quantize(
         )
         if mixed is not None:
             files["mixed"] = mixed
-    shipped = "mixed" if "mixed" in files else "int8"
+    shipped = ship or ("mixed" if "mixed" in files else "int8")
     add_metadata = functools.partial(
         tflite.add_metadata,
         labels=dataset.class_names,

@@ -138,7 +138,7 @@ def assemble(
         "attribution": attribution.steps(rows, changes, ratios, task),
         "candidates": [
             *(
-                {"model": row["id"], "reason": _why_not_shipped(row["id"])}
+                {"model": row["id"], "reason": _why_not_shipped(row["id"], shipped)}
                 for row in rows
                 if row["role"] == "student" and not row["shipped"]
             ),
@@ -212,7 +212,10 @@ def _not_measured(ids: Sequence[str], teacher: Mapping[str, Any] | None = None) 
     ]
 
 
-def _why_not_shipped(id: str) -> str:
+def _why_not_shipped(id: str, shipped: Mapping[str, Any]) -> str:
+    int8 = "INT8 throughout: it lost too much on val, or the recipe keeps layers in float"
+    if shipped["output_type"] == "int8":
+        int8 = "float output: the target takes integers alone"
     return {
         "student_alone_fp32": "the student without the teacher, for comparison",
         "distilled_fp32": "the student before pruning or QAT, for comparison",
@@ -221,7 +224,7 @@ def _why_not_shipped(id: str) -> str:
         "student_fp32": "the float form, for comparison",
         "student_fp16": "half precision: larger than INT8",
         "student_dynamic": "dynamic range: activations stay in float",
-        "student_int8": "INT8 throughout: it lost too much on val, or the recipe keeps layers in float",
+        "student_int8": int8,
         "student_int16x8": "16 bits between the layers: some fifty times slower than INT8 on x86",
         "student_int8_io": "integer input and output, for NPUs and microcontrollers",
     }.get(id, "another form of the student")

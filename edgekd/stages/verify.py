@@ -140,7 +140,7 @@ def check_task(gates: Gates, task: Task) -> None:
 
 def _kernels(shipped: Path, integer: Path | None, images: NDArray[np.uint8], task: Task) -> dict[str, Any]:
     """The shipped file, and its form with integer output for differences in int8 units, with every kernel."""
-    probs = {kernel: predict_probs(shipped, images, kernel=kernel) for kernel in KERNELS}
+    probs = {kernel: predict_probs(shipped, images, kernel=kernel, head=task.head) for kernel in KERNELS}
     integers = None
     if integer is not None:
         integers = {kernel: run(open_interpreter(integer, kernel), images) for kernel in KERNELS}
