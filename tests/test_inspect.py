@@ -248,7 +248,7 @@ def judged(judge: Any, view: View) -> list[str | None]:
 
 def test_what_the_tables_say() -> None:
     view = graph(("CONV_2D", "AW", "B"), ("GELU", "B", "C"), ("RELU", "C", "D"), constants="W")
-    assert judged(ethos_u55, view) == [None, "not in the table", None]
+    assert judged(ethos_u55, view) == [None, None, None]  # GELU since Vela 5
     assert judged(edge_tpu, view) == [None, "not in the table", None]
     assert judged(tflite_micro, view) == [None, "no kernel for it", None]
     half = graph(("DEQUANTIZE", "W", "w"), ("CONV_2D", "aw", "b"), constants="W", W="float16")
