@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, attribution, data, ensemble, forms, keys, target, workload
+from edgekd import _keras, attribution, data, ensemble, forms, keys, onnx_export, target, vela, workload
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
 from edgekd.claims import shipped_of
@@ -102,9 +102,13 @@ class Builder(StageRunner):
         verified = self.cached("verify", verify, images, self.models, config=r.verify, gates=r.gates)
 
         measured = self.fresh("benchmark", self.benchmark, images)
-        fitted = self.fresh("fit", self.fit, images) if target.load(r.benchmark.target).asks else None
-        self.fresh("bundle", self.bundle, images, small, verified)
-        self.fresh("report", self.report, images, verified, measured, fitted)
+        profile = target.load(r.benchmark.target)
+        fitted = self.fresh("fit", self.fit, images) if profile.asks else None
+        compiled = self.compiled(small, profile) if profile.npu.accelerator else None
+        exported = self.export(images, small, profile) if profile.exports else None
+        served = self.fresh("throughput", self.throughput, images, exported) if exported else None
+        self.fresh("bundle", self.bundle, images, small, verified, compiled, exported)
+        self.fresh("report", self.report, images, verified, measured, fitted, compiled, exported, served)
 
     def student(self, images: Artifact) -> tuple[Artifact, dict[str, list[str]]]:
         """From the teacher to the trained student, and what was done to it and to each of its forms on the way."""
@@ -250,7 +254,40 @@ class Builder(StageRunner):
         with tempfile.TemporaryDirectory() as folder:
             return fit(id, self.paths[id], pictures, profile, Path(folder))
 
-    def bundle(self, images: Artifact, small: Artifact, verified: Artifact) -> None:
+    def compiled(self, small: Artifact, profile: target.Target) -> Artifact:
+        """Compile the form that is meant for the target's NPU."""
+        from edgekd.stages.compile import compile_student
+
+        return self.cached("compile", compile_student, small, config=profile.npu, ingredients={"vela": vela.require()})
+
+    def export(self, images: Artifact, small: Artifact, profile: target.Target) -> Artifact:
+        """Write the forms that a server takes."""
+        from edgekd.stages.export import export
+        from edgekd.stages.quantize import KERAS_FOLDER
+
+        packages = onnx_export.versions() if target.ONNX in profile.exports else {}
+        ingredients = {"packages": packages}
+        forms = list(profile.exports)
+        return self.cached("export", export, images, small, config=forms, ingredients=ingredients, folder=KERAS_FOLDER)
+
+    def throughput(self, images: Artifact, exported: Artifact) -> Artifact:
+        """Time them in batches of real images of the test split."""
+        from edgekd.stages.throughput import throughput
+
+        profile = target.load(self.recipe.benchmark.target)
+        pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
+        config, seed = self.recipe.benchmark, self.recipe.seed
+        with tempfile.TemporaryDirectory() as folder:
+            return throughput(exported, pictures, config, profile, Path(folder), seed=seed, progress=self.progress)
+
+    def bundle(
+        self,
+        images: Artifact,
+        small: Artifact,
+        verified: Artifact,
+        compiled: Artifact | None,
+        exported: Artifact | None,
+    ) -> None:
         """Lay out the drop-in asset."""
         from edgekd.stages.bundle import bundle
 
@@ -267,11 +304,23 @@ class Builder(StageRunner):
             teacher=keys.teacher_by_content(self.recipe.teacher),
             student=keys.by_content(self.recipe.distill),
             seed=self.recipe.seed,
+            compiled=compiled,
+            exported=exported,
         )
 
-    def report(self, images: Artifact, verified: Artifact, measured: Artifact | None, fitted: Artifact | None) -> None:
+    def report(
+        self,
+        images: Artifact,
+        verified: Artifact,
+        measured: Artifact | None,
+        fitted: Artifact | None,
+        compiled: Artifact | None,
+        exported: Artifact | None,
+        served: Artifact | None,
+    ) -> None:
         """Write the report."""
         from edgekd import evidence
+        from edgekd.serving import report as serving
         from edgekd.stages.report import report
 
         assert self.folder is not None
@@ -289,6 +338,8 @@ class Builder(StageRunner):
             evidence=evidence.of_run(images, verified, shipped, self.recipe.report),
             trainings={name: made for name, made in self.artifacts.items() if "history" in made.facts},
             fitted=fitted,
+            npu=compiled and compiled.facts,
+            serving=serving.entry(exported.facts, served.facts) if exported and served else None,
             stages=[asdict(record) for record in self.records],
             out_dir=self.folder.staging,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edgekd import _keras, ensemble, fake_quant, losses, micro, onnx_export, target, tflite
+from edgekd import _keras, ensemble, fake_quant, losses, micro, onnx_export, target, tflite, vela
 from edgekd.errors import RecipeError, UserError, did_you_mean
 from edgekd.models import STUDENTS, build_student, check_start, check_teacher, check_use
 from edgekd.recipe import Recipe
@@ -21,6 +21,9 @@ STAGES = (
     "verify",
     "benchmark",
     "fit",
+    "compile",
+    "export",
+    "throughput",
     "bundle",
     "report",
 )
@@ -34,6 +37,9 @@ OPTIONAL_STAGES = {
     "prune": "prune.method=weight",
     "qat": "quantize.method=qat",
     "fit": "benchmark.target=microcontroller",
+    "compile": "benchmark.target=ethos-u55",
+    "export": "benchmark.target=cloud",
+    "throughput": "benchmark.target=cloud",
 }
 
 
@@ -73,6 +79,14 @@ def check_target(recipe_: Recipe) -> None:
                 f'benchmark.target = "{recipe_.benchmark.target}" runs the variant int8_io; add it to quantize.variants'
             )
         micro.require()
+    if profile.npu.accelerator:
+        vela.require()
+    if target.ONNX in profile.exports:
+        onnx_export.require(
+            f'benchmark.target = "{recipe_.benchmark.target}"',
+            (*onnx_export.PACKAGES, "onnxruntime"),
+            'take a profile of your own with exports = ["saved_model"] (edgekd target show prints one to begin with)',
+        )
 
 
 def check_task(recipe_: Recipe, task: Task) -> None:
@@ -111,6 +125,7 @@ def check_shared(resolved: Recipe, num_workers: int) -> None:
 
 def skipped_stages(recipe_: Recipe) -> set[str]:
     """Stages that a recipe leaves out."""
+    profile = target.load(recipe_.benchmark.target)
     mode, pruned, aware = recipe_.distill.mode, recipe_.prune.method != "none", recipe_.quantize.method == "qat"
     there = {
         "teacher": mode != "self",
@@ -119,7 +134,10 @@ def skipped_stages(recipe_: Recipe) -> set[str]:
         "sensitivity": bool(recipe_.prune.analysis),
         "prune": pruned,
         "qat": aware,
-        "fit": target.load(recipe_.benchmark.target).asks,
+        "fit": profile.asks,
+        "compile": bool(profile.npu.accelerator),
+        "export": bool(profile.exports),
+        "throughput": bool(profile.exports),
     }
     return {name for name in OPTIONAL_STAGES if not there[name]}
 
