@@ -338,7 +338,7 @@ class Builder(StageRunner):
             evidence=evidence.of_run(images, verified, shipped, self.recipe.report),
             trainings={name: made for name, made in self.artifacts.items() if "history" in made.facts},
             fitted=fitted,
-            npu=compiled and compiled.facts,
+            npu=compiled.facts if compiled else None,
             serving=serving.entry(exported.facts, served.facts) if exported and served else None,
             stages=[asdict(record) for record in self.records],
             out_dir=self.folder.staging,

@@ -27,10 +27,10 @@ def save(model: Any, head: str, folder: Path) -> None:
     activation = tf.nn.sigmoid if head == SIGMOID else tf.nn.softmax
     shape = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8, name=INPUT)
 
-    @tf.function(input_signature=[shape])
     def serve(pixels: Any) -> dict[str, Any]:
         return {OUTPUT: activation(model(tf.cast(pixels, tf.float32), training=False))}
 
     module = tf.Module()
     module.variables_of_the_model = list(model.variables)
-    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: serve})
+    signature = tf.function(serve, input_signature=[shape])
+    tf.saved_model.save(module, str(folder), signatures={SIGNATURE: signature})
