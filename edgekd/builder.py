@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, attribution, data, ensemble, forms, keys, onnx_export, target, vela, workload
+from edgekd import _keras, attribution, data, ensemble, forms, keys, target, target_stages, workload
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
 from edgekd.claims import shipped_of
@@ -104,11 +105,11 @@ class Builder(StageRunner):
         measured = self.fresh("benchmark", self.benchmark, images)
         profile = target.load(r.benchmark.target)
         fitted = self.fresh("fit", self.fit, images) if profile.asks else None
-        compiled = self.compiled(small, profile) if profile.npu.accelerator else None
-        exported = self.export(images, small, profile) if profile.exports else None
-        served = self.fresh("throughput", self.throughput, images, exported) if exported else None
-        self.fresh("bundle", self.bundle, images, small, verified, compiled, exported)
-        self.fresh("report", self.report, images, verified, measured, fitted, compiled, exported, served)
+        target_stages.compiled(self, small, profile)
+        served = target_stages.served(self, images, small, profile, r.benchmark)
+        self.fresh("bundle", self.bundle, images, small, verified)
+        report = functools.partial(self.report, serving=served)
+        self.fresh("report", report, images, verified, measured, fitted)
 
     def student(self, images: Artifact) -> tuple[Artifact, dict[str, list[str]]]:
         """From the teacher to the trained student, and what was done to it and to each of its forms on the way."""
@@ -254,40 +255,7 @@ class Builder(StageRunner):
         with tempfile.TemporaryDirectory() as folder:
             return fit(id, self.paths[id], pictures, profile, Path(folder))
 
-    def compiled(self, small: Artifact, profile: target.Target) -> Artifact:
-        """Compile the form that is meant for the target's NPU."""
-        from edgekd.stages.compile import compile_student
-
-        return self.cached("compile", compile_student, small, config=profile.npu, ingredients={"vela": vela.require()})
-
-    def export(self, images: Artifact, small: Artifact, profile: target.Target) -> Artifact:
-        """Write the forms that a server takes."""
-        from edgekd.stages.export import export
-        from edgekd.stages.quantize import KERAS_FOLDER
-
-        packages = onnx_export.versions() if target.ONNX in profile.exports else {}
-        ingredients = {"packages": packages}
-        forms = list(profile.exports)
-        return self.cached("export", export, images, small, config=forms, ingredients=ingredients, folder=KERAS_FOLDER)
-
-    def throughput(self, images: Artifact, exported: Artifact) -> Artifact:
-        """Time them in batches of real images of the test split."""
-        from edgekd.stages.throughput import throughput
-
-        profile = target.load(self.recipe.benchmark.target)
-        pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
-        config, seed = self.recipe.benchmark, self.recipe.seed
-        with tempfile.TemporaryDirectory() as folder:
-            return throughput(exported, pictures, config, profile, Path(folder), seed=seed, progress=self.progress)
-
-    def bundle(
-        self,
-        images: Artifact,
-        small: Artifact,
-        verified: Artifact,
-        compiled: Artifact | None,
-        exported: Artifact | None,
-    ) -> None:
+    def bundle(self, images: Artifact, small: Artifact, verified: Artifact) -> None:
         """Lay out the drop-in asset."""
         from edgekd.stages.bundle import bundle
 
@@ -304,8 +272,8 @@ class Builder(StageRunner):
             teacher=keys.teacher_by_content(self.recipe.teacher),
             student=keys.by_content(self.recipe.distill),
             seed=self.recipe.seed,
-            compiled=compiled,
-            exported=exported,
+            compiled=self.artifacts.get("compile"),
+            exported=self.artifacts.get("export"),
         )
 
     def report(
@@ -314,13 +282,11 @@ class Builder(StageRunner):
         verified: Artifact,
         measured: Artifact | None,
         fitted: Artifact | None,
-        compiled: Artifact | None,
-        exported: Artifact | None,
-        served: Artifact | None,
+        *,
+        serving: Mapping[str, Any] | None,
     ) -> None:
         """Write the report."""
         from edgekd import evidence
-        from edgekd.serving import report as serving
         from edgekd.stages.report import report
 
         assert self.folder is not None
@@ -338,8 +304,8 @@ class Builder(StageRunner):
             evidence=evidence.of_run(images, verified, shipped, self.recipe.report),
             trainings={name: made for name, made in self.artifacts.items() if "history" in made.facts},
             fitted=fitted,
-            npu=compiled.facts if compiled else None,
-            serving=serving.entry(exported.facts, served.facts) if exported and served else None,
+            npu=self.artifacts["compile"].facts if "compile" in self.artifacts else None,
+            serving=serving,
             stages=[asdict(record) for record in self.records],
             out_dir=self.folder.staging,
         )

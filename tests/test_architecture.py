@@ -133,6 +133,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (4.1, ("cache_upkeep", "doctor")),
     (4.1, ("stage_runner", "keys", "preflight", "android", "device_rows", "comparison")),
     (4.1, ("forms",)),
+    (4.12, ("target_stages",)),
     (4.15, ("builder",)),
     (4.18, ("local_workers",)),
     (4.2, ("pipeline", "chains", "compress")),
