@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, attribution, data, ensemble, forms, keys, target, workload
+from edgekd import _keras, attribution, data, ensemble, forms, keys, target, target_stages, workload
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
 from edgekd.claims import shipped_of
@@ -107,8 +108,11 @@ class Builder(StageRunner):
 
         measured = self.fresh("benchmark", self.benchmark, images)
         fitted = self.fresh("fit", self.fit, images, measured) if profile.asks else None
+        target_stages.compiled(self, small, profile)
+        served = target_stages.served(self, images, small, profile, r.benchmark)
         self.fresh("bundle", self.bundle, images, small, verified)
-        self.fresh("report", self.report, images, verified, measured, fitted)
+        report = functools.partial(self.report, serving=served)
+        self.fresh("report", report, images, verified, measured, fitted)
 
     def student(self, images: Artifact) -> tuple[Artifact, dict[str, list[str]]]:
         """From the teacher to the trained student, and what was done to it and to each of its forms on the way."""
@@ -272,9 +276,19 @@ class Builder(StageRunner):
             teacher=keys.teacher_by_content(self.recipe.teacher),
             student=keys.by_content(self.recipe.distill),
             seed=self.recipe.seed,
+            compiled=self.artifacts.get("compile"),
+            exported=self.artifacts.get("export"),
         )
 
-    def report(self, images: Artifact, verified: Artifact, measured: Artifact | None, fitted: Artifact | None) -> None:
+    def report(
+        self,
+        images: Artifact,
+        verified: Artifact,
+        measured: Artifact | None,
+        fitted: Artifact | None,
+        *,
+        serving: Mapping[str, Any] | None,
+    ) -> None:
         """Write the report."""
         from edgekd import evidence
         from edgekd.stages.report import report
@@ -294,6 +308,8 @@ class Builder(StageRunner):
             evidence=evidence.of_run(images, verified, shipped, self.recipe.report),
             trainings={name: made for name, made in self.artifacts.items() if "history" in made.facts},
             fitted=fitted,
+            npu=self.artifacts["compile"].facts if "compile" in self.artifacts else None,
+            serving=serving,
             stages=[asdict(record) for record in self.records],
             out_dir=self.folder.staging,
         )

@@ -35,8 +35,8 @@ def accuracy_drop_pp(before: Figures, after: Figures, task: Task) -> float:
 
 
 def of_report(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Every limit of a report: its gates, those of its budget and those of its target, where it has them."""
-    others = (report.get(name) or {"limits": []} for name in ("budget", "target"))
+    """Every limit of a report: its gates, those of its budget, of its target and of its forms for a server."""
+    others = (report.get(name) or {"limits": []} for name in ("budget", "target", "serving"))
     return [*report["gates"], *(row for other in others for row in other["limits"])]
 
 

@@ -4,6 +4,8 @@
 
     model.tflite  labels.txt  edgekd_manifest.json
     model_int8_io.onnx            where the recipe asks for it
+    npu/model_vela.tflite         compiled by Arm's Vela, where the target has an Ethos-U
+    cloud/                        a SavedModel and ONNX, where the target is a server
     golden/golden.json            what each input must give
     golden/input_NN.bin           raw uint8 RGB, height x width x 3, rows from the top
     golden/image_N.png .bin       a picture, and the tensor that preprocessing must make of it

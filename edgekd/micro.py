@@ -24,7 +24,7 @@ def require() -> str:
     """The version of tflite-micro; raise MissingRequirementError where it is not installed."""
     if importlib.util.find_spec("tflite_micro") is None:
         raise MissingRequirementError(
-            'the target "microcontroller" runs models by TensorFlow Lite Micro; pip install "edgekd[micro]" '
+            'a target with runtime = "tflite_micro" runs models by TensorFlow Lite Micro; pip install "edgekd[micro]" '
             "(there are wheels for Linux on x86-64)"
         )
     return importlib.metadata.version("tflite-micro")

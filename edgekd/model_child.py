@@ -38,7 +38,7 @@ def probe(request: dict[str, Any]) -> dict[str, Any]:
     from edgekd._litert import open_interpreter
     from edgekd.errors import ModelError
 
-    _limit_memory()
+    limit_memory()
     interpreter = open_interpreter(request["model"])
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     for row in inputs:
@@ -162,7 +162,7 @@ def main(tasks: Mapping[str, Task] = TASKS) -> None:
     print(json.dumps(answer))
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
     """Let a damaged model that asks for all memory fail by itself, where the system can limit a process."""
     try:
         import resource

@@ -48,9 +48,9 @@ def onnx_session(path: str, num_threads: int = 0) -> Any:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def open_onnx(path: str) -> Opened:
-    """ONNX, through ONNX Runtime on the CPU."""
-    session = onnx_session(path)
+def open_onnx(path: str, num_threads: int = 0) -> Opened:
+    """ONNX, through ONNX Runtime on the CPU; 0 threads leaves their number to it."""
+    session = onnx_session(path, num_threads)
 
     def rows(values: Any) -> list[tuple[list[int | None], str]]:
         names = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}

@@ -1,7 +1,7 @@
-"""The int8 student as ONNX, for ONNX Runtime and whatever else reads that format; equal files give equal bytes.
+"""A student as ONNX, for ONNX Runtime and whatever else reads that format; equal files give equal bytes.
 
-tf2onnx reads the .tflite, in a process of its own: it loads tensorflow anew, logs, and names the tensors differently
-each time. What it gives is therefore written again in a fixed order under fixed names.
+tf2onnx reads a .tflite or a SavedModel, in a process of its own: it loads tensorflow anew, logs, and names the tensors
+differently each time. What it gives is therefore written again in a fixed order under fixed names.
 """
 
 from __future__ import annotations
@@ -20,15 +20,21 @@ from edgekd.errors import ConversionError, MissingRequirementError
 
 OPSET = 17
 PACKAGES = ("tf2onnx", "onnx")
+# LiteRT's own kernels differ among themselves by up to so many units on X-rays (DESIGN.md section 5); a runtime that
+# is further off computes something else, and its time is no comparison.
+MAX_UNITS = 12
+BATCH = "n"
 _TIMEOUT = 600  # seconds
 
 
-def require(wish: str = "bundle.onnx = true", packages: Sequence[str] = PACKAGES) -> None:
+def require(
+    wish: str = "bundle.onnx = true", packages: Sequence[str] = PACKAGES, otherwise: str = "leave it out"
+) -> None:
     """Raise MissingRequirementError, which names the wish, unless the packages of the extra ``onnx`` are installed."""
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise MissingRequirementError(
-            f'{wish} needs {" and ".join(missing)}; run pip install "edgekd[onnx]", or leave it out'
+            f'{wish} needs {" and ".join(missing)}; run pip install "edgekd[onnx]", or {otherwise}'
         )
 
 
@@ -37,15 +43,23 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
-def to_onnx(source: Path, target: Path) -> None:
-    """Convert a .tflite with int8 input and output; inputs and outputs keep their names, types and shapes.
+def to_onnx(source: Path, target: Path, *, any_batch: bool = False) -> None:
+    """Convert a .tflite with int8 input and output, or a SavedModel of :mod:`edgekd.serving.saved_model`.
+
+    Inputs and outputs keep their names, types and shapes.
+
+    Args:
+        source: a file, or a SavedModel's folder.
+        target: the ``.onnx`` to be written.
+        any_batch: of a .tflite, let the first side, which is 1, be any; a SavedModel's is.
 
     Raises:
         MissingRequirementError: tf2onnx or onnx is not installed.
         ConversionError: tf2onnx cannot convert the model.
     """
     require()
-    command = [sys.executable, "-m", "edgekd.onnx_export", str(source), str(target)]
+    kind = "saved_model" if source.is_dir() else "tflite_of_any_batch" if any_batch else "tflite"
+    command = [sys.executable, "-m", "edgekd.onnx_export", kind, str(source), str(target)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT, check=False)
@@ -58,15 +72,57 @@ def to_onnx(source: Path, target: Path) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """The child process: source and target file."""
+    """The child process: kind of the source, source and target."""
     import onnx
     import tf2onnx
 
-    source, target = arguments
-    model, _ = tf2onnx.convert.from_tflite(source, opset=OPSET)
-    content = canonical(round_halves_up(model)).SerializeToString(deterministic=True)
+    kind, source, target = arguments
+    if kind == "saved_model":
+        model = _of_saved_model(source)
+    else:
+        model = round_halves_up(tf2onnx.convert.from_tflite(source, opset=OPSET)[0])
+    model = canonical(model)
+    if kind != "tflite":
+        of_any_batch(model)
+    content = model.SerializeToString(deterministic=True)
     onnx.checker.check_model(onnx.load_from_string(content), full_check=True)
     Path(target).write_bytes(content)
+
+
+def _of_saved_model(folder: str) -> Any:
+    """Its signature, whose output tf2onnx calls after an operation of the graph, under the names that it has."""
+    import tensorflow as tf
+    import tf2onnx
+
+    loaded = tf.saved_model.load(folder)  # is kept: its signature does not keep the variables alive
+    serve = loaded.signatures["serving_default"]
+    (name, spec), (result,) = next(iter(serve.structured_input_signature[1].items())), serve.structured_outputs
+    function = tf.function(lambda inputs: serve(**{name: inputs})[result])
+    signature = [tf.TensorSpec(spec.shape, spec.dtype, name=name)]
+    model, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    (output,) = model.graph.output
+    for node in model.graph.node:
+        node.output[:] = [result if name == output.name else name for name in node.output]
+    output.name = result
+    return model
+
+
+def of_any_batch(model: Any) -> None:
+    """Let the first side of input and output be any, :data:`BATCH`; a Reshape to a batch of one keeps its input's."""
+    from onnx import numpy_helper
+
+    graph = model.graph
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for number, node in enumerate(node for node in graph.node if node.op_type == "Reshape"):
+        shape = constants.get(node.input[1])
+        if node.input[0] in constants or shape is None or len(shape) == 0 or shape[0] != 1:
+            continue
+        kept = shape.copy()
+        kept[0] = 0  # which ONNX reads as: what the input has there
+        graph.initializer.append(numpy_helper.from_array(kept, f"shape_{number}"))
+        node.input[1] = f"shape_{number}"
 
 
 def round_halves_up(model: Any) -> Any:

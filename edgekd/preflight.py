@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from edgekd import _keras, ensemble, fake_quant, losses, micro, onnx_export, target, tflite
+from edgekd import _keras, ensemble, fake_quant, losses, micro, onnx_export, target, tflite, vela
 from edgekd.errors import RecipeError, UserError, did_you_mean
 from edgekd.ladder import is_limited
 from edgekd.models import STUDENTS, build_student, check_start, check_teacher, check_use
@@ -25,6 +25,9 @@ STAGES = (
     "verify",
     "benchmark",
     "fit",
+    "compile",
+    "export",
+    "throughput",
     "bundle",
     "report",
 )
@@ -38,6 +41,9 @@ OPTIONAL_STAGES = {
     "prune": "prune.method=weight",
     "qat": "quantize.method=qat",
     "fit": "benchmark.target=microcontroller",
+    "compile": "benchmark.target=ethos-u55",
+    "export": "benchmark.target=cloud",
+    "throughput": "benchmark.target=cloud",
 }
 
 
@@ -75,6 +81,14 @@ def check_target(recipe_: Recipe) -> None:
         _check_form(recipe_, form.removeprefix("student_"))
     if profile.runtime == target.TFLITE_MICRO:
         micro.require()
+    if profile.npu.accelerator:
+        vela.require()
+    if target.ONNX in profile.exports:
+        onnx_export.require(
+            f'benchmark.target = "{recipe_.benchmark.target}"',
+            (*onnx_export.PACKAGES, "onnxruntime"),
+            'take a profile of your own with exports = ["saved_model"] (edgekd target show prints one to begin with)',
+        )
 
 
 def _check_form(recipe_: Recipe, variant: str) -> None:
@@ -128,6 +142,7 @@ def check_shared(resolved: Recipe, num_workers: int) -> None:
 
 def skipped_stages(recipe_: Recipe) -> set[str]:
     """Stages that a recipe leaves out."""
+    profile = target.load(recipe_.benchmark.target)
     mode, pruned, aware = recipe_.distill.mode, recipe_.prune.method != "none", recipe_.quantize.method == "qat"
     there = {
         "teacher": mode != "self",
@@ -136,7 +151,10 @@ def skipped_stages(recipe_: Recipe) -> set[str]:
         "sensitivity": bool(recipe_.prune.analysis),
         "prune": pruned,
         "qat": aware,
-        "fit": target.load(recipe_.benchmark.target).asks,
+        "fit": profile.asks,
+        "compile": bool(profile.npu.accelerator),
+        "export": bool(profile.exports),
+        "throughput": bool(profile.exports),
     }
     return {name for name in OPTIONAL_STAGES if not there[name]}
 

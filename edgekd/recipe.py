@@ -15,7 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from edgekd.config.benchmark import Benchmark
+from edgekd.config.benchmark import Benchmark, check_price
 from edgekd.config.blocks import check_blocks
 from edgekd.config.budget import Budget
 from edgekd.config.bundle import Bundle
@@ -261,6 +261,7 @@ def _check_across(recipe: Recipe) -> None:
         raise RecipeError(f"quantize.variants = {list(recipe.quantize.variants)}: each at most once")
     check_quantize(recipe.quantize)
     check_search(recipe.search)
+    check_price(recipe.benchmark)
     if recipe.quantize.float_layers and recipe.quantize.mixed != "none":
         raise RecipeError(
             f'quantize.mixed = "{recipe.quantize.mixed}" chooses the layers that quantize.float_layers names; '

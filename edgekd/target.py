@@ -16,7 +16,11 @@ from edgekd.options import option, read_table
 MEASURED, EMULATED, CHECKED = FIGURES = ("measured", "emulated", "checked")
 LITERT, TFLITE_MICRO = RUNTIMES = ("litert", "tflite_micro")
 DELEGATES = ("gpu", "ethos_u55", "edge_tpu")
+SAVED_MODEL, ONNX = EXPORTS = ("saved_model", "onnx")
 ARM64_EMULATED = "arm64-emulated"
+ACCELERATORS = ("ethos-u55-32", "ethos-u55-64", "ethos-u55-128", "ethos-u55-256")
+_SYSTEMS = ("Ethos_U55_High_End_Embedded", "Ethos_U55_Deep_Embedded")
+_MEMORIES = ("Shared_Sram", "Sram_Only")
 _KERNELS = ("xnnpack", "builtin", "reference")
 _TYPES = ("bool", "float16", "float32", "int8", "int16", "int32", "int64", "uint8")
 
@@ -40,6 +44,15 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Npu:
+    """The Ethos-U of a target, and the system around it as Arm's Vela knows it (its ``Arm/vela.ini``)."""
+
+    accelerator: str = option("", "that Arm's Vela compiles for (extra npu); empty: none", choices=("", *ACCELERATORS))
+    system: str = option(_SYSTEMS[0], "clock and bandwidths that Vela's estimates suppose", choices=_SYSTEMS)
+    memory: str = option(_MEMORIES[0], "where Vela puts what: Shared_Sram or Sram_Only", choices=_MEMORIES)
+
+
+@dataclass(frozen=True)
 class Target:
     """One profile."""
 
@@ -54,7 +67,14 @@ class Target:
     num_threads: int = option(1, "threads of the interpreter", minimum=1, maximum=1024)
     pin_cpus: tuple[int, ...] = option((), "processors to pin to, by number; empty pins nothing", minimum=0)
     limits: Limits = field(default_factory=Limits)
+    npu: Npu = field(default_factory=Npu)
     forecasts: tuple[str, ...] = option((), "delegates whose published tables are asked: a forecast", choices=DELEGATES)
+    exports: tuple[str, ...] = option(
+        (), "forms for a server that are made, checked and timed in batches: saved_model, onnx", choices=EXPORTS
+    )
+    batch_sizes: tuple[int, ...] = option(
+        (1, 2, 4, 8, 16, 32, 64), "images at a time that the exports are timed with", minimum=1, maximum=4096
+    )
 
     @property
     def limited(self) -> bool:
@@ -143,6 +163,19 @@ def _check(profile: Target) -> None:
             f'limits.max_p50_ms = {profile.limits.max_p50_ms:g}: with figures = "{profile.figures}" nothing is timed '
             "on this machine; leave it out"
         )
+    if profile.npu.accelerator and profile.runtime != TFLITE_MICRO:
+        raise RecipeError(
+            f'npu.accelerator = "{profile.npu.accelerator}": what stays on the CPU is run by TensorFlow Lite Micro; '
+            f'set runtime = "{TFLITE_MICRO}"'
+        )
+    if profile.exports and profile.figures != MEASURED:
+        raise RecipeError(
+            f'exports = {list(profile.exports)}: a server is timed on this machine; set figures = "{MEASURED}"'
+        )
+    if ONNX in profile.exports and SAVED_MODEL not in profile.exports:
+        raise RecipeError('exports = ["onnx"]: is made from the SavedModel; name saved_model too')
+    if profile.exports and not profile.batch_sizes:
+        raise RecipeError("batch_sizes = []: name at least one")
     if profile.limits.operators:
         from edgekd._litert import schema
 

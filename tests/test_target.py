@@ -19,7 +19,16 @@ from edgekd.target import Limits
 
 TARGETS = Path(target.__file__).parent / "targets"
 NAMES = [
-    *("arm64-emulated", "cloud", "host", "host-as-phone-1t", "host-as-phone-4t", "microcontroller", "raspberry-pi"),
+    *(
+        "arm64-emulated",
+        "cloud",
+        "ethos-u55",
+        "host",
+        "host-as-phone-1t",
+        "host-as-phone-4t",
+        "microcontroller",
+        "raspberry-pi",
+    ),
 ]
 
 
@@ -58,7 +67,13 @@ def test_host_profiles_hold_what_their_names_say() -> None:
 def test_what_figures_are() -> None:
     found = {name: target.load(name).figures for name in NAMES if not name.startswith("host")}
     assert found == {
-        **{"arm64-emulated": "emulated", "cloud": "measured", "microcontroller": "checked", "raspberry-pi": "checked"}
+        **{
+            "arm64-emulated": "emulated",
+            "cloud": "measured",
+            "ethos-u55": "checked",
+            "microcontroller": "checked",
+            "raspberry-pi": "checked",
+        }
     }
 
 
@@ -76,7 +91,7 @@ def test_recipes_begin_with_a_profile_that_exists() -> None:
 def test_unknown_name_names_the_nearest() -> None:
     with pytest.raises(RecipeError, match='unknown target "host-as-phone-1"; did you mean "host-as-phone-1t"'):
         target.load("host-as-phone-1")
-    with pytest.raises(RecipeError, match='unknown target "esp32"; known: arm64-emulated, cloud, host, '):
+    with pytest.raises(RecipeError, match='unknown target "esp32"; known: arm64-emulated, cloud, ethos-u55, host, '):
         target.load("esp32")
 
 

@@ -55,10 +55,28 @@ def print_run(run: Run) -> None:
         _print_limit("gate", gate)
     for row in (run.report["target"] or {"limits": []})["limits"]:
         _print_limit("target", row)
+    if npu := run.report["npu"]:
+        click.echo(_of_npu(npu))
+    if serving := run.report["serving"]:
+        _print_serving(serving)
     if run.report["budget"]:
         _print_choice(run.report)
     click.echo(f"report: {run.path / 'report.html'}")
     click.echo(f"bundle: {run.path / 'bundle'}")
+
+
+def _of_npu(npu: Mapping[str, Any]) -> str:
+    from edgekd import vela
+
+    return f"on the NPU: {vela.in_words(npu)}. {vela.estimates_in_words(npu)}"
+
+
+def _print_serving(serving: Mapping[str, Any]) -> None:
+    from edgekd.page.serving import in_words
+
+    for row in serving["limits"]:
+        _print_limit("serving", row)
+    click.echo(f"on a server: {in_words(serving)}")
 
 
 def _print_choice(report: Mapping[str, Any]) -> None:

@@ -60,15 +60,21 @@ def check(name: str, model: Path, as_json: bool) -> None:
     """Hold a model file against a profile: operators, number types, bytes, memory.
 
     All reasons why it does not fit are listed, and the exit code is 1 where there is one. Nothing is run. What a GPU or
-    an NPU will take is a forecast from its published table, and no reason.
+    an NPU will take is a forecast from its published table, and no reason; for ethos-u55 Arm's Vela compiles the model
+    beside it and confirms or corrects the forecast.
     """
     import json
+    import tempfile
 
     from edgekd import target as profiles
+    from edgekd import vela
     from edgekd.stages.fit import against
 
     profile = profiles.load(name)
     found = against(model.name, model, None, profile)
+    if profile.npu.accelerator:
+        with tempfile.TemporaryDirectory() as folder:
+            found["npu"] = vela.compile_for(profile.npu, model, Path(folder) / "compiled.tflite")
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:
@@ -90,6 +96,11 @@ def _lines(found: Mapping[str, Any], profile: Target) -> Iterator[str]:
         share = "" if row["macs_share"] is None else f", {row['macs_share']:.1%} of the multiply-accumulates"
         taken = f"{row['operators_taken']} of {row['num_operators']} operators{share}"
         yield f"forecast  {row['client']} takes {taken} (from {row['table']})"
+    if npu := found.get("npu"):
+        from edgekd import vela
+
+        yield f"compiled  {vela.in_words(npu)}"
+        yield f"estimate  {vela.estimates_in_words(npu)}"
     for reason in found["reasons"]:
         yield f"reason  {reason}"
     verdict = f"does not fit, {len(found['reasons'])} reasons" if found["reasons"] else "fits"

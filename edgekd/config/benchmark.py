@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgekd.errors import RecipeError
 from edgekd.options import option
 
 
@@ -29,3 +30,19 @@ class Benchmark:
         minimum=1,
         maximum=100_000,
     )
+    price_per_hour: float | None = option(
+        None,
+        "what an hour of the machine costs, for the cost of a million images where the target is a server (cloud)",
+        above=0,
+        maximum=1_000_000,
+    )
+    currency: str = option("", 'of benchmark.price_per_hour, such as "EUR"')
+
+
+def check_price(benchmark: Benchmark) -> None:
+    """Raise RecipeError for a price without its currency, or a currency without a price."""
+    price, currency = benchmark.price_per_hour, benchmark.currency
+    if price is not None and not currency.strip():
+        raise RecipeError(f'benchmark.price_per_hour = {price:g}: of which currency? Set benchmark.currency = "EUR"')
+    if price is None and currency:
+        raise RecipeError(f'benchmark.currency = "{currency}": of which price? Set benchmark.price_per_hour too')

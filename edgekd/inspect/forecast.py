@@ -62,13 +62,15 @@ def ethos_u55(view: View, operator: Operator) -> Objection | None:
     """Why an operator stays on the CPU beside an Ethos-U55; None where the table lets it onto the NPU."""
     if operator.name not in tables.ETHOS_U55:
         return Objection("not in the table", f"{_OTHER_LAYERS}, or leave it to the CPU")
-    objection = _of_types(view, operator, (*EIGHT_BITS, "int16", "int32"))
+    wide = ("int32",) if operator.name in tables.ETHOS_U55_32_BITS else ()
+    objection = _of_types(view, operator, (*EIGHT_BITS, "int16", *wide))
     if objection is not None:
         return objection
     kernel = _kernel(view, operator)
     if kernel is not None and len(kernel.scale) > 1 and operator.name not in tables.ETHOS_U55_PER_CHANNEL:
         return Objection("weights scaled per channel", "quantize it per tensor")
-    return _of_shapes(view, operator, most=4, any_batch=operator.name in tables.ETHOS_U55_ANY_BATCH)
+    alone = operator.name in tables.ETHOS_U55_BATCH_OF_ONE
+    return _of_shapes(view, operator, most=None, any_batch=not alone)
 
 
 def edge_tpu(view: View, operator: Operator) -> Objection | None:
@@ -110,13 +112,13 @@ def _of_types(view: View, operator: Operator, allowed: tuple[str, ...]) -> Objec
     return None
 
 
-def _of_shapes(view: View, operator: Operator, *, most: int, any_batch: bool) -> Objection | None:
+def _of_shapes(view: View, operator: Operator, *, most: int | None, any_batch: bool) -> Objection | None:
     """Shapes that are not fixed, have too many sides, or a batch. A first side that may be any is a batch of one."""
     for index in computed(view, operator):
         shape = view.tensors[index].shape
         if any(side < 0 for side in shape[1:]):
             return Objection("a shape that is not fixed", "convert with a fixed input shape")
-        if len(shape) > most:
+        if most is not None and len(shape) > most:
             return Objection(f"{len(shape)} dimensions, more than {most}", "reshape before it")
         if not any_batch and len(shape) == 4 and shape[0] > 1:
             return Objection(f"a batch of {shape[0]}", "convert with a batch of one")

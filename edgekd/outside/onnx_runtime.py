@@ -16,12 +16,9 @@ from edgekd import onnx_export
 from edgekd.apart import ask
 from edgekd.data.source import Pictures
 from edgekd.errors import ModelError
+from edgekd.onnx_export import MAX_UNITS
 from edgekd.outside.session import CHILD, Beside, Session, Times, beside, interleave, time_litert, write_inputs
 from edgekd.progress import Progress
-
-# LiteRT's own kernels differ among themselves by up to so many units on X-rays (DESIGN.md section 5); a runtime that
-# is further off computes something else, and its time is no comparison.
-MAX_UNITS = 12
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class OnnxComparison:
-    """What ONNX Runtime makes of one model; ``times`` is None where its answers are too far off (:data:`MAX_UNITS`)."""
+    """What ONNX Runtime makes of one model; ``times`` is None where its answers are further off than ``MAX_UNITS``."""
 
     answers: Answers
     times: Beside | None

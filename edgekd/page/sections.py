@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from edgekd import budget_report, pruning_report, recipe
+from edgekd import budget_report, pruning_report, recipe, vela
 from edgekd.charts.waterfall import waterfall
-from edgekd.page import card, decisions, drawings, words
+from edgekd.page import card, decisions, drawings, serving, words
 from edgekd.page.figures import Document, shipped_of, task_of
 
 Context = Mapping[str, Any]
@@ -64,6 +64,22 @@ def chain(document: Document) -> Context | None:
     """What each step brought; nothing where the chain has one step alone."""
     steps = document.get("attribution")
     return {"waterfall": waterfall(steps, task_of(document).accuracy_title)} if steps else None
+
+
+def served(document: Document) -> Context | None:
+    """What a server answers in a second, and what it costs; where the target is one."""
+    entry = document.get("serving")
+    return {"words": serving.in_words(entry), "rows_of_forms": serving.rows(entry)} if entry else None
+
+
+def npu(document: Document) -> Context | None:
+    """What Vela made of the student, where the target has an Ethos-U."""
+    found = document.get("npu")
+    if not found:
+        return None
+    names = sorted({*found["predicted"], *found["confirmed"]})
+    rows = [(name, found["predicted"].get(name, 0), found["confirmed"].get(name, 0)) for name in names]
+    return {"words": vela.in_words(found), "estimates": vela.estimates_in_words(found), "operators": rows}
 
 
 def devices(document: Document) -> Context | None:
@@ -136,6 +152,8 @@ SECTIONS = (
     Section("chain", "What each step brought, test", chain),
     Section("models", "Models: size, speed, accuracy", models),
     Section("latency", "Latency and memory", latency),
+    Section("npu", "On the NPU: what Vela made of it", npu),
+    Section("serving", "On a server: throughput and cost", served),
     Section("devices", "On devices", devices),
     Section("confusion", "Confusion, test", confusion),
     Section("recall", "Recall per class, test", recall),

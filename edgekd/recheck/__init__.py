@@ -14,9 +14,11 @@ from edgekd.manifest import MANIFEST_FILE, MODEL_FILE
 from edgekd.recheck import figures
 from edgekd.recheck.bundle import bundle_checks, manifest_of
 from edgekd.recheck.check import Check
+from edgekd.recheck.npu import npu_checks
 from edgekd.recheck.on_target import OnTarget, on_target
 from edgekd.recheck.report import REPORT_FILE, bundle_agrees, intact_models, report_checks, report_of
 from edgekd.recheck.scores import score_checks
+from edgekd.recheck.serving import serving_checks
 from edgekd.run_folder import is_run
 from edgekd.runtime import file_faults
 
@@ -123,6 +125,8 @@ def _run(run: Path, data: str | None) -> Iterator[Check]:
     intact = intact_models(run, document)
     yield from _guarded("report", report_checks(run, document, intact))
     yield from _guarded("scores", score_checks(run, document))
+    yield from _guarded("npu", npu_checks(run, document))
+    yield from _guarded("serving", serving_checks(run, document))
     if manifest is not None:
         yield from _guarded("bundle", bundle_agrees(document, manifest))
     yield from _guarded("figures", _figures(run, document, intact, data))

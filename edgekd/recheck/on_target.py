@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgekd import micro
+from edgekd import micro, vela
 from edgekd.arm64 import compare, emulator
 from edgekd.arm64.compare import Compared
 from edgekd.arm64.install import installed
@@ -65,6 +65,8 @@ class OnTarget:
             compare.require(self.cache)
         if self.profile.runtime == TFLITE_MICRO:
             micro.require()
+        if self.profile.npu.accelerator:
+            vela.require()
 
 
 def on_target(bundle: Path, run: Path | None, data: Data | None, target: OnTarget) -> Iterator[Check]:
@@ -93,6 +95,10 @@ def on_target(bundle: Path, run: Path | None, data: Data | None, target: OnTarge
         yield from all_or_faults(about, found["reasons"], f"{id} keeps every limit: {', '.join(held)}")
         if found["micro"] is not None:
             yield from _of_micro(about, id, found["micro"], source)
+        if target.profile.npu.accelerator:
+            with tempfile.TemporaryDirectory() as folder:
+                made = vela.compile_for(target.profile.npu, models[id], Path(folder) / "compiled.tflite")
+            yield Check(about, True, f"{id}: {vela.in_words(made)}. {vela.estimates_in_words(made)}")
         if target.profile.name == ARM64_EMULATED:
             chosen = {name: models[name] for name in (shipped, MICRO_FORM) if name in models}
             yield from _of_arm64(about, chosen, images, source, target)

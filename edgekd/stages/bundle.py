@@ -17,7 +17,7 @@ from PIL import Image
 
 from edgekd import host, onnx_export, tflite
 from edgekd._litert import KERNELS, predict_probs
-from edgekd.artifact import Artifact, read_json, sha256_file, write_json
+from edgekd.artifact import FACTS_FILE, Artifact, read_json, sha256_file, write_json
 from edgekd.claims import shipped_of
 from edgekd.config.bundle import Bundle
 from edgekd.config.distill import Distill
@@ -39,12 +39,14 @@ from edgekd.manifest import (
 )
 from edgekd.models import APPLICATIONS, PUBLISHED, Application
 from edgekd.preprocessing import MAX_PIXELS, SIXTEEN_BIT_MAX, preprocess
+from edgekd.serving import report as serving
 from edgekd.tasks import TASKS, THRESHOLD
 
 logger = logging.getLogger("edgekd")
 
 IO = "student_int8_io"
 NUM_CANDIDATES = 256
+NPU_FIELDS = ("version", "accelerator", "system", "memory", "input", "output")
 MADE_LICENCE = "CC0-1.0"
 PICTURE_SIZES = ((97, 61), (131, 173))  # width, height: odd, one wide and one tall
 
@@ -60,6 +62,8 @@ def bundle(
     teacher: Teacher,
     student: Distill,
     seed: int = 0,
+    compiled: Artifact | None = None,
+    exported: Artifact | None = None,
 ) -> dict[str, Any]:
     """Write the bundle; equal arguments give equal bytes.
 
@@ -79,6 +83,8 @@ def bundle(
             path.
         student: the same of the student.
         seed: of the made inputs.
+        compiled: of the compile stage, where the target has an NPU: its file goes into ``npu/``.
+        exported: of the export stage, where the target is a server: its forms go into ``cloud/``.
 
     Returns:
         The manifest.
@@ -112,6 +118,15 @@ def bundle(
     }
     if config.onnx:
         manifest["onnx"] = _write_onnx(quantized, entries, out_dir)
+    if compiled is not None:
+        place = out_dir / compiled.facts["file"]
+        place.parent.mkdir()
+        shutil.copyfile(compiled.path / place.name, place)
+        manifest["npu"] = {name: compiled.facts[name] for name in NPU_FIELDS} | {"path": compiled.facts["file"]}
+    if exported is not None:
+        manifest["cloud"] = serving.in_manifest(exported.facts)
+        ignored = shutil.ignore_patterns(FACTS_FILE)
+        shutil.copytree(exported.path, out_dir / serving.FOLDER, ignore=ignored)
     manifest["files"] = [
         {"path": path.relative_to(out_dir).as_posix(), "sha256": sha256_file(path), "bytes": path.stat().st_size}
         for path in sorted(out_dir.rglob("*"))

@@ -15,6 +15,8 @@ from edgekd.config.quantize import Quantize
 from edgekd.data import Dataset
 from edgekd.training import make_predict
 
+KERAS_FOLDER = "keras"
+
 
 def quantize(
     data: Artifact,
@@ -40,7 +42,8 @@ def quantize(
         student: its Keras model, in ``folder``; the ranges that it was trained within, if any, are those of INT8.
         config: which variants, and how INT8 comes about.
         out_dir: where ``<form>_<variant>.tflite`` go. Shipped is ``student_int8``, or ``student_mixed`` where layers
-            stay in float, or what ``ship`` names; ``int8`` and ``mixed`` are final, metadata included.
+            stay in float, or what ``ship`` names; ``int8`` and ``mixed`` are final, metadata included. The
+            student itself, temperature inside, goes to ``keras/``.
         seed: resets the global state; the conversion itself draws nothing.
         steps: what was done to the student so far (``distilled``, ``finetuned``, ``pruned``, ``qat``), for the entries.
         description: of the model, for the metadata.
@@ -62,6 +65,9 @@ def quantize(
     if config.fit_temperature:
         temperature = metrics.fit_temperature(make_predict(model)(dataset.val.images), dataset.val.labels)
         _divide_logits(model, temperature)
+    if form == "student":
+        # What a server is given: kept for every target, so that targets share this stage.
+        _keras.save_model(model, out_dir / KERAS_FOLDER)
     frozen = tflite.freeze(model)
     trained = _ranges(student, temperature)
     integer = tflite.freeze(model, trained) if trained else frozen

@@ -40,6 +40,8 @@ def report(
     evidence: Mapping[str, Any] | None = None,
     trainings: Mapping[str, Artifact] | None = None,
     fitted: Artifact | None = None,
+    npu: Mapping[str, Any] | None = None,
+    serving: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Assemble the document, hold it against its schema, and write ``report.json``, ``report.md``, ``report.html``.
 
@@ -58,13 +60,17 @@ def report(
         evidence: of :mod:`edgekd.evidence`: what the models decided of single images.
         trainings: artifacts of the stages that trained, by name; their facts hold a ``history``.
         fitted: of the fit stage, if there was one.
+        npu: facts of the compile stage, where the target has an NPU.
+        serving: of :func:`edgekd.serving.report.entry`, where the target is a server.
 
     Returns:
         The document.
     """
     made = assemble(recipe, data, models, verification, benchmark, stages, pruned, sensitivity, aware, budget, fitted)
     curves = {name: list(training.facts["history"]) for name, training in (trainings or {}).items()}
-    document = {**made, **(evidence or {}), "learning_curves": curves}
+    warnings = [*made["warnings"], *(serving["warnings"] if serving else ())]
+    parts = {"npu": npu, "serving": serving, "warnings": warnings, "learning_curves": curves}
+    document = {**made, **(evidence or {}), **parts}
     write(document, out_dir)
     return document
 

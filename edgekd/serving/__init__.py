@@ -1,0 +1,1 @@
+"""The student on a server: as a SavedModel and as ONNX, in batches, by images per second and their price."""
