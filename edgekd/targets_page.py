@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgekd import comparison, limits, target
+from edgekd import comparison, limits, target, vela
+from edgekd.page import serving
 from edgekd.page.figures import Document, shipped_of, task_of
 from edgekd.recipe import Recipe
 from edgekd.statistics import wilson_interval
 from edgekd.target import Target
 from edgekd.tflite.memory import live_bytes
 from edgekd.tflite.view import open_view
-from edgekd.units import format_bytes
 
 NAME = "targets"
 FITS, SHORT, GATE = "fits", "does not fit", "fits, but a gate fell short"
@@ -120,33 +120,16 @@ def _run(profile: Target, report: Document, run: Path) -> dict[str, Any]:
             "p50": _how_p50(profile, latency),
             "arena": _how_arena(micro),
         },
-        "further": [*_estimates(report.get("npu")), *_throughputs(report.get("serving"))],
+        "further": list(_further(report)),
     }
 
 
-def _estimates(npu: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
-    """What Arm's compiler reckons for the NPU: estimates, and called so."""
-    if npu is None:
-        return
-    found = npu["estimates"]
-    memory = f"{format_bytes(found['sram_bytes'])} of SRAM, {format_bytes(found['flash_bytes'])} of flash"
-    yield {
-        "what": f"{found['cycles_total']:,} cycles",
-        "how": f"Arm's estimate, by Vela {npu['version']} for {npu['accelerator']}: {found['cycles_npu']:,} of them "
-        f"on the NPU; {memory}. Not measured",
-    }
-
-
-def _throughputs(serving: Mapping[str, Any] | None) -> Iterator[dict[str, str]]:
-    """Of each form for a server the batch that gives most."""
-    for form in serving["forms"] if serving else ():
-        best = max(form["batches"], key=lambda batch: float(batch["images_per_second"]))
-        cost = best["cost_per_million"]
-        price = "" if cost is None else f"; {cost:.4g} {serving and serving['currency']} per million images"
-        yield {
-            "what": f"{best['images_per_second']:,.0f} images/s",
-            "how": f"measured: {form['id']} in batches of {best['batch_size']}, host time on this machine{price}",
-        }
+def _further(report: Document) -> Iterator[dict[str, str]]:
+    """What an NPU's compiler estimates, and how fast a server answers."""
+    if npu := report.get("npu"):
+        yield {"what": "On the NPU", "how": f"{vela.in_words(npu)}. {vela.estimates_in_words(npu)}"}
+    if served := report.get("serving"):
+        yield {"what": "On a server", "how": f"measured: host time on this machine. {serving.in_words(served)}"}
 
 
 def _how_accuracy(n: int, micro: Mapping[str, Any] | None) -> str:

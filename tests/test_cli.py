@@ -474,6 +474,8 @@ def report_by_hand(*, held: bool = True) -> Mapping[str, Any]:
         "not_measured": ["what distillation brought"],
         "budget": None,
         "target": None,
+        "npu": None,
+        "serving": None,
         "candidates": [],
         "gates": [
             {"id": "min_auc", "measured": 0.9375, "limit": 0.9, "held": True},

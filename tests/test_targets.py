@@ -195,30 +195,40 @@ def test_estimates_and_throughput_say_what_they_are(builds: Callable[..., None])
 
     def more(name: str, document: Document) -> None:
         if name == MICRO:
-            estimates = {"cycles_npu": 90_000, "cycles_total": 120_000, "sram_bytes": 65_536, "flash_bytes": 524_288}
-            document["npu"] = {"version": "4.2.0", "accelerator": "ethos-u55-128", "estimates": estimates}
+            arm = {"cycles_npu": 120_000, "cycles_total": 120_000, "sram_bytes": 65_536, "flash_bytes": 524_288}
+            document["npu"] = {
+                **{"version": "5.2.0", "accelerator": "ethos-u55-128", "system": "Deep", "memory": "Sram_Only"},
+                **{"model": "student_int8_io", "file": "npu/model_vela.tflite", "sha256": "0" * 64, "bytes": 1},
+                **{"num_operators": 9, "num_streams": 1, "predicted": {}, "confirmed": {}, "agree": True},
+                **{"estimates": {**arm, "clock_hz": 200_000_000}, "input": {}, "output": {}},
+            }
         else:
+            nothing = {"ci95": None, "cost_ci95": None, "peak_rss_bytes": 1, "num_runs": 10}
             batches = [
-                {"batch_size": size, "images_per_second": speed, "cost_per_million": cost}
-                for size, speed, cost in ((1, 500.0, 0.2), (8, 2000.0, 0.05), (16, 1000.0, 0.1))
+                {**nothing, "batch_size": size, "images_per_second": speed, "cost_per_million": cost}
+                for size, speed, cost in ((1, 500.0, 0.4), (8, 2000.0, 0.1), (16, 1000.0, 0.2))
             ]
-            document["serving"] = {"limits": [], "currency": "EUR", "forms": [{"id": "onnx", "batches": batches}]}
+            form = {"id": "onnx", "path": "cloud/model.onnx", "sha256": "0" * 64, "bytes": 1, "versions": {}}
+            form |= {"input": {}, "output": {}, "runtime": "onnxruntime", "init_ms": 1.0, "batches": batches}
+            document["serving"] = {
+                **{"target": "cloud", "num_threads": 4, "num_processes": 7, "price_per_hour": 0.72, "num_images": 9},
+                **{"limits": [], "currency": "EUR", "forms": [form], "warnings": []},
+            }
 
     builds(more)
     phone, micro = build(PHONE, MICRO).comparison["targets"]
-    assert phone["run"]["further"] == [
-        {
-            "what": "2,000 images/s",
-            "how": "measured: onnx in batches of 8, host time on this machine; 0.05 EUR per million images",
-        }
-    ]
-    (estimate,) = micro["run"]["further"]
-    assert estimate["what"] == "120,000 cycles"
-    assert estimate["how"] == (
-        "Arm's estimate, by Vela 4.2.0 for ethos-u55-128: 90,000 of them on the NPU; 64.0 KiB of SRAM, 512.0 KiB of "
-        "flash. Not measured"
+    (served,), (compiled,) = phone["run"]["further"], micro["run"]["further"]
+    assert (served["what"], compiled["what"]) == ("On a server", "On the NPU")
+    assert served["how"].startswith(
+        "measured: host time on this machine. Fastest: onnx, 8 at a time, 2,000 images a sec"
     )
-    assert "Arm&#39;s estimate, by Vela" in Path("out/targets.html").read_text(encoding="utf-8")
+    # 0.72 an hour, 2,000 images a second: 0.72 / 7.2 million.
+    assert "0.10 EUR for a million images" in served["how"]
+    assert "Arm's estimates for Deep, Sram_Only, at 200 MHz: 120,000 cycles an inference" in compiled["how"]
+    assert "They are no latency: nothing was run" in compiled["how"]
+    page = Path("out/targets.html").read_text(encoding="utf-8")
+    assert "Arm&#39;s estimates for Deep" in page
+    assert "0.10 EUR for a million images" in page
 
 
 def test_nothing_fits_one_target_and_the_others_are_built(builds: Callable[..., None]) -> None:
