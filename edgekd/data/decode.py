@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -18,8 +18,6 @@ from edgekd.data.source import SourceSplit
 from edgekd.errors import DataError
 from edgekd.preprocessing import preprocess, to_rgb
 from edgekd.progress import Task
-
-_ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -76,16 +74,20 @@ def write_split(
     return (split if readable.all() else split.take(readable)), Fingerprints.of(prints)
 
 
-def keep_rows(path: Path, kept: NDArray[np.bool_]) -> None:
-    """Write an .npy file of images anew with those rows that a mask ``(n,)`` keeps."""
-    images = np.load(path, mmap_mode="r", allow_pickle=False)
-    rows, temporary = np.flatnonzero(kept), path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        _write_header(file, len(rows), images.shape[1])
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            file.write(images[rows[start : start + _ROWS_AT_ONCE]].tobytes())
+def rearrange(folder: Path, chosen: Mapping[str, Sequence[tuple[str, int]]]) -> None:
+    """Write ``<split>_images.npy`` anew: of each split named, the images ``(split, row)`` as they lie now."""
+    images = {
+        path.name.removesuffix("_images.npy"): np.load(path, mmap_mode="r", allow_pickle=False)
+        for path in folder.glob("*_images.npy")
+    }
+    for name, places in chosen.items():
+        with (folder / f"{name}_images.npy.tmp").open("wb") as file:
+            _write_header(file, len(places), images[name].shape[1])
+            for split, row in places:
+                file.write(images[split][row].tobytes())
     del images  # some systems do not replace a file that is mapped
-    temporary.replace(path)
+    for name in chosen:
+        (folder / f"{name}_images.npy.tmp").replace(folder / f"{name}_images.npy")
 
 
 def _decode(split: SourceSplit, config: Data) -> Iterator[_Decoded | DataError]:

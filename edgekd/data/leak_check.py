@@ -14,7 +14,7 @@ from edgekd.artifact import Artifact
 from edgekd.config.data import Data
 from edgekd.data import leaks
 from edgekd.data.contact_sheet import contact_sheet
-from edgekd.data.decode import keep_rows
+from edgekd.data.decode import rearrange
 from edgekd.data.fingerprint import Fingerprints
 from edgekd.data.source import Source, SourceSplit
 
@@ -56,13 +56,15 @@ def check_leaks(source: Source, prints: Mapping[str, Fingerprints], config: Data
         name: leaks.Part(_names(name, source.splits[name], config), _labels(source.splits[name], source), found)
         for name, found in prints.items()
     }
-    splits, dropped = dict(source.splits), {}
+    splits, dropped = dict(source.splits), dict[str, int]()
     if config.deduplicate:
-        for name, kept in leaks.without_copies(parts, leaks.same_images(parts)).items():
-            if not kept.all():
-                dropped[name] = int((~kept).sum())
-                keep_rows(out_dir / f"{name}_images.npy", kept)
-                splits[name], parts[name] = splits[name].take(kept), parts[name].take(kept)
+        kept = {
+            name: mask for name, mask in leaks.without_copies(parts, leaks.same_images(parts)).items() if not mask.all()
+        }
+        dropped = {name: int((~mask).sum()) for name, mask in kept.items()}
+        rearrange(out_dir, {name: [(name, row) for row in np.flatnonzero(mask)] for name, mask in kept.items()})
+        splits |= {name: splits[name].take(mask) for name, mask in kept.items()}
+        parts |= {name: parts[name].take(mask) for name, mask in kept.items()}
     same = leaks.same_images(parts)
     shared, opposed = leaks.between(parts, same), leaks.conflicts(parts, same)
     leaks.check_limit(parts, shared, config.max_duplicates)

@@ -16,8 +16,9 @@ from edgekd.data.dataset import COLUMNS_FILE, SPLITS
 from edgekd.data.decode import Found, write_split
 from edgekd.data.fingerprint import Fingerprints
 from edgekd.data.leak_check import check_leaks
+from edgekd.data.redraw import keep_copies_together
 from edgekd.data.source import PictureRef, Source, SourceSplit
-from edgekd.data.sources import load_source
+from edgekd.data.sources import find, finish, load_source
 from edgekd.errors import DataError, listed
 from edgekd.preprocessing import SIXTEEN_BIT_MAX
 from edgekd.progress import Progress
@@ -79,7 +80,7 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
     task ``(n, K)``) and ``calibration_indices.npy`` (into train, sorted); where they are known, ``<split>_groups.npy``
     (int64 ``(n,)``, a number for each patient) and ``columns.json`` (subgroups by split and column); where images of
     two splits are nearly the same, ``near_duplicates.png`` with such pairs side by side. Calibration images are drawn
-    from train alone, in equal shares of the classes as far as they reach.
+    from train alone, in equal shares of the classes as far as they reach. Splits that are drawn keep copies together.
 
     Args:
         config: which data, and the image size, which must be set.
@@ -90,7 +91,8 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
         DataError: unreadable pictures, unless ``skip_unreadable`` is set; a class that a split lacks; more images in
             two splits than ``max_duplicates`` allows.
     """
-    source = load_source(config)
+    listing = find(config)
+    source = finish(listing, config)
     _check_classes(source)
     found = Found()
     splits: dict[str, SourceSplit] = {}
@@ -100,7 +102,8 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
             path = out_dir / f"{name}_images.npy"
             splits[name], prints[name] = write_split(path, source.splits[name], config, found, task)
     _check_unreadable(found.unreadable, config)
-    checked = check_leaks(replace(source, splits=splits), prints, config, out_dir)
+    source, together = keep_copies_together(replace(source, splits=splits), prints, listing, config, out_dir)
+    checked = check_leaks(source, together, config, out_dir)
     source, splits = checked.source, checked.source.splits
     _check_classes(source)
     for name in SPLITS:
