@@ -291,6 +291,7 @@ class Builder(StageRunner):
     ) -> None:
         """Write the report."""
         from edgekd import evidence
+        from edgekd.lookalikes import lookalikes
         from edgekd.stages.report import report
 
         assert self.folder is not None
@@ -305,7 +306,10 @@ class Builder(StageRunner):
             sensitivity=self.artifacts.get("sensitivity"),
             aware=self.artifacts.get("qat"),
             budget=self.budget,
-            evidence=evidence.of_run(images, verified, shipped, self.recipe.report),
+            evidence={
+                **evidence.of_run(images, verified, shipped, self.recipe.report),
+                **lookalikes(images, self.recipe.report),
+            },
             trainings={name: made for name, made in self.artifacts.items() if "history" in made.facts},
             fitted=fitted,
             npu=self.artifacts["compile"].facts if "compile" in self.artifacts else None,

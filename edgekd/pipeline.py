@@ -111,7 +111,7 @@ def build(
         if verified := builder.artifacts.get("verify"):
             for name in (SCORES_FILE, DISAGREEMENTS_FILE):
                 shutil.copyfile(verified.path / name, folder.staging / name)
-        if near := near_picture(builder.artifacts["data"], resolved.report.thumbnails):
+        if near := near_picture(builder.artifacts["data"], resolved.report):
             shutil.copyfile(near, folder.staging / near.name)
         (folder.staging / "recipe.toml").write_text(recipe.to_toml(resolved), encoding="utf-8")
         folder.publish()

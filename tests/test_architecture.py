@@ -56,6 +56,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (2.2, ("verification.subgroups", "verification.robustness")),
     (2.2, ("losses", "claims", "fake_quant")),
     (2.3, ("attribution", "budget_report", "evidence")),
+    (2.4, ("lookalikes",)),
     (2.0, ("tflite.edit",)),
     (2.1, ("tflite.sparse",)),
     (2.2, ("tflite.view", "data.dataset", "data.source", "data.medmnist", "data.dicom")),

@@ -12,6 +12,7 @@ from PIL import Image
 
 from edgekd.artifact import Artifact
 from edgekd.config.data import Data
+from edgekd.config.report import Report
 from edgekd.data import leaks
 from edgekd.data.contact_sheet import contact_sheet
 from edgekd.data.decode import rearrange
@@ -81,11 +82,10 @@ def check_leaks(source: Source, prints: Mapping[str, Fingerprints], config: Data
     return Checked(replace(source, splits=splits), warnings, facts)
 
 
-def near_picture(data: Artifact, thumbnails: str) -> Path | None:
-    """The picture of pairs that are nearly the same, where there is one and ``report.thumbnails`` lets it be shown."""
-    allowed = thumbnails == "always" or (thumbnails == "public" and data.facts["public"])
+def near_picture(data: Artifact, config: Report) -> Path | None:
+    """The picture of pairs that are nearly the same, where there is one and the recipe lets it be shown."""
     path = data.path / NEAR_FILE
-    return path if allowed and path.exists() else None
+    return path if config.shows(bool(data.facts["public"])) and path.exists() else None
 
 
 def _names(name: str, split: SourceSplit, config: Data) -> Sequence[str]:
