@@ -60,6 +60,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (2.0, ("tflite.edit",)),
     (2.1, ("tflite.sparse",)),
     (2.2, ("tflite.view", "data.dataset", "data.source", "data.medmnist", "data.dicom")),
+    (2.1, ("data.archive",)),
     (2.2, ("data.spelling", "data.draw", "data.rows")),
     (2.25, ("data.groups", "data.copies")),
     (2.3, ("data.arrange", "data.columns")),

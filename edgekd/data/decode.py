@@ -14,9 +14,9 @@ from PIL import Image
 from edgekd.config.data import Data
 from edgekd.data.fingerprint import Fingerprint, Fingerprints, fingerprint
 from edgekd.data.pool import ordered
-from edgekd.data.source import SourceSplit
+from edgekd.data.source import SourceSplit, are_pixels
 from edgekd.errors import DataError
-from edgekd.preprocessing import preprocess, to_rgb
+from edgekd.preprocessing import Picture, preprocess, to_rgb
 from edgekd.progress import Task
 
 
@@ -91,23 +91,26 @@ def rearrange(folder: Path, chosen: Mapping[str, Sequence[tuple[str, int]]]) -> 
 
 
 def _decode(split: SourceSplit, config: Data) -> Iterator[_Decoded | DataError]:
-    in_memory = isinstance(split.pictures, np.ndarray)
+    pictures = split.pictures
 
-    def decode(index: int) -> _Decoded | DataError:
+    def decode(picture: Picture) -> _Decoded:
+        sixteen = isinstance(picture, Image.Image) and picture.mode.startswith("I")
+        largest = int(np.max(picture.getextrema())) if isinstance(picture, Image.Image) and sixteen else None
+        rgb = to_rgb(picture, config.sixteen_bit_max)
+        pixels = preprocess(np.asarray(rgb), config.image_size, config.resize)
+        return _Decoded(pixels, fingerprint(rgb), largest)
+
+    if are_pixels(pictures):
+        # They are small, and handing them to threads takes longer than scaling them.
+        return map(decode, pictures)
+
+    def read(index: int) -> _Decoded | DataError:
         try:
-            picture = split.read(index)
-            sixteen = isinstance(picture, Image.Image) and picture.mode.startswith("I")
-            largest = int(np.max(picture.getextrema())) if isinstance(picture, Image.Image) and sixteen else None
-            rgb = to_rgb(picture, config.sixteen_bit_max)
-            pixels = preprocess(np.asarray(rgb), config.image_size, config.resize)
-            return _Decoded(pixels, fingerprint(rgb), largest)
+            return decode(pictures[index].read())
         except DataError as error:
-            if in_memory:
-                raise
             return error
 
-    # An array's pictures are small, and handing them to threads takes longer than scaling them.
-    return ordered(decode, len(split.labels), threads=1 if in_memory else None)
+    return ordered(read, len(pictures))
 
 
 def _write_header(file: BinaryIO, count: int, size: int) -> None:

@@ -17,7 +17,7 @@ from edgekd.data import leaks
 from edgekd.data.contact_sheet import contact_sheet
 from edgekd.data.decode import rearrange
 from edgekd.data.fingerprint import Fingerprints
-from edgekd.data.source import Source, SourceSplit
+from edgekd.data.source import Source, SourceSplit, are_pixels
 
 NEAR_FILE = "near_duplicates.png"
 NEAR_SHOWN = 24
@@ -90,7 +90,7 @@ def near_picture(data: Artifact, config: Report) -> Path | None:
 
 def _names(name: str, split: SourceSplit, config: Data) -> Sequence[str]:
     """What messages call the images: their files, but by number where the files' names tell the patients."""
-    by_number = config.patient_pattern or isinstance(split.pictures, np.ndarray)
+    by_number = config.patient_pattern or are_pixels(split.pictures)
     return [f"{name}[{index}]" if by_number else split.name(index) for index in range(len(split.labels))]
 
 

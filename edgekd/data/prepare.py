@@ -17,7 +17,7 @@ from edgekd.data.decode import Found, write_split
 from edgekd.data.fingerprint import Fingerprints
 from edgekd.data.leak_check import check_leaks
 from edgekd.data.redraw import keep_copies_together
-from edgekd.data.source import PictureRef, Source, SourceSplit
+from edgekd.data.source import PictureRef, Source, SourceSplit, are_pixels
 from edgekd.data.sources import find, finish, load_source
 from edgekd.errors import DataError, listed
 from edgekd.preprocessing import SIXTEEN_BIT_MAX
@@ -55,7 +55,7 @@ def probe(config: Data) -> Probe:
     for note in source.notes:
         logger.info(f"{source.name}: {note}")
     pictures = source.splits["train"].pictures
-    if isinstance(pictures, np.ndarray):
+    if are_pixels(pictures):
         side = min(pictures.shape[1:3])
     else:
         step = max(1, len(pictures) // PROBED_PICTURES)
