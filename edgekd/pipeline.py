@@ -98,7 +98,17 @@ def build(
         if cluster is not None:
             started = local_workers.start(cluster, resolved, cache.root, until, purpose, seconds_to_meet)
             workers = stack.enter_context(started)
-        builder = Builder(resolved, probe.fingerprint, folder, cache, progress, until, budget=budget, workers=workers)
+        builder = Builder(
+            resolved,
+            probe.fingerprint,
+            folder,
+            cache,
+            progress,
+            until,
+            budget=budget,
+            workers=workers,
+            originals=probe.pictures,
+        )
         try:
             builder.chain()
         except Stop:

@@ -63,7 +63,9 @@ def check_leaks(source: Source, prints: Mapping[str, Fingerprints], config: Data
             name: mask for name, mask in leaks.without_copies(parts, leaks.same_images(parts)).items() if not mask.all()
         }
         dropped = {name: int((~mask).sum()) for name, mask in kept.items()}
-        rearrange(out_dir, {name: [(name, row) for row in np.flatnonzero(mask)] for name, mask in kept.items()})
+        rearrange(
+            out_dir, {name: [(name, row) for row in np.flatnonzero(mask).tolist()] for name, mask in kept.items()}
+        )
         splits |= {name: splits[name].take(mask) for name, mask in kept.items()}
         parts |= {name: parts[name].take(mask) for name, mask in kept.items()}
     same = leaks.same_images(parts)

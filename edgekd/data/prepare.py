@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from edgekd.data.decode import Found, write_split
 from edgekd.data.fingerprint import Fingerprints
 from edgekd.data.leak_check import check_leaks
 from edgekd.data.redraw import keep_copies_together
-from edgekd.data.source import PictureRef, Source, SourceSplit, are_pixels
+from edgekd.data.source import PictureRef, Pictures, Source, SourceSplit, are_pixels
 from edgekd.data.sources import find, finish, load_source
 from edgekd.errors import DataError, listed
 from edgekd.preprocessing import SIXTEEN_BIT_MAX
@@ -26,6 +26,7 @@ from edgekd.progress import Progress
 logger = logging.getLogger("edgekd")
 
 PROBED_PICTURES = 200
+KEPT_PICTURES = 64
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Probe:
         num_classes: at least 2.
         fingerprint: SHA-256 of the source bytes.
         task: a name in :data:`edgekd.tasks.TASKS`.
+        pictures: the first of test, as they came, to time what an app does with them.
     """
 
     num_train: int
@@ -47,6 +49,7 @@ class Probe:
     num_classes: int
     fingerprint: str
     task: str
+    pictures: Pictures = field(default=(), repr=False, compare=False)
 
 
 def probe(config: Data) -> Probe:
@@ -70,6 +73,7 @@ def probe(config: Data) -> Probe:
         num_classes=len(source.class_names),
         fingerprint=source.sha256,
         task=source.task,
+        pictures=source.splits["test"].pictures[:KEPT_PICTURES],
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeGuard
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from edgekd.artifact import sha256_file
 from edgekd.data.archive import ArchivedImages
 from edgekd.preprocessing import Picture, open_image, shorter_side
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 class PictureRef(Protocol):
@@ -113,7 +116,7 @@ Images = NDArray[np.uint8] | ArchivedImages
 Pictures = Images | Sequence[PictureRef]
 
 
-def are_pixels(pictures: Pictures) -> TypeGuard[Images]:
+def are_pixels(pictures: Pictures) -> TypeIs[Images]:
     """Whether pictures need no decoding, and have no names but their numbers."""
     return isinstance(pictures, (np.ndarray, ArchivedImages))
 
