@@ -18,8 +18,8 @@ def distributions(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     These describe the runs that there were: what they say of other runs is the ``latency`` of a model.
 
     Args:
-        runs: ``{"model", "kernel", "num_threads", "invoke_ms": [[...], ...]}`` each; the first of a model is taken,
-            which is the target's own way.
+        runs: ``{"model", "kernel", "num_threads", "invoke_ms": [[[...], ...], ...]}`` each, by process and turn; the
+            first of a model is taken, which is the target's own way.
 
     Returns:
         ``{"percents": [1, 5, ..., 95, 98, 99, 100], "models": [{"model", "kernel", "num_threads", "ms": [...],
@@ -33,8 +33,8 @@ def distributions(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "models": [
             {
                 **{name: row[name] for name in ("model", "kernel", "num_threads")},
-                "ms": _percentiles(np.concatenate(row["invoke_ms"])),
-                "processes": [_percentiles(np.array(times)) for times in row["invoke_ms"]],
+                "ms": _percentiles(np.ravel(row["invoke_ms"])),
+                "processes": [_percentiles(np.ravel(turns)) for turns in row["invoke_ms"]],
             }
             for row in first.values()
         ],

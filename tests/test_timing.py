@@ -20,12 +20,17 @@ from edgekd.preprocessing import Picture, preprocess
 from edgekd.stages.report import check
 
 
+def turns(times: list[float]) -> list[list[float]]:
+    """In ten turns."""
+    return np.reshape(times, (10, -1)).tolist()
+
+
 def test_percentiles_are_nearest_ranks_of_each_process_and_of_all() -> None:
     first, second = [float(value) for value in range(100, 0, -1)], [float(value) for value in range(101, 201)]
     runs = [
-        {"model": "m", "kernel": "xnnpack", "num_threads": 1, "invoke_ms": [first, second]},
-        {"model": "m", "kernel": "reference", "num_threads": 1, "invoke_ms": [[9.0]]},
-        {"model": "n", "kernel": "xnnpack", "num_threads": 2, "invoke_ms": [[2.0, 1.0]]},
+        {"model": "m", "kernel": "xnnpack", "num_threads": 1, "invoke_ms": [turns(first), turns(second)]},
+        {"model": "m", "kernel": "reference", "num_threads": 1, "invoke_ms": [[[9.0]]]},
+        {"model": "n", "kernel": "xnnpack", "num_threads": 2, "invoke_ms": [[[2.0], [1.0]]]},
     ]
     found = distributions(runs)
     assert found["percents"] == list(PERCENTS)
@@ -121,7 +126,7 @@ def test_the_page_has_both_where_they_were_measured() -> None:
     assert "an app decodes a picture" not in plain
     assert "thin lines are single processes" not in plain
     rows = [
-        {"model": row["id"], "kernel": "xnnpack", "num_threads": 1, "invoke_ms": [[1.0, 2.0], [1.5, 2.5]]}
+        {"model": row["id"], "kernel": "xnnpack", "num_threads": 1, "invoke_ms": [[[1.0, 2.0]], [[1.5, 2.5]]]}
         for row in document["models"]
         if row["latency"]
     ]
