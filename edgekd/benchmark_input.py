@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd._litert import as_input, open_interpreter
-from edgekd.data.source import Pictures
+from edgekd.data.source import Pictures, are_pixels
 from edgekd.errors import BenchmarkError, ModelError
-from edgekd.latency import percentile
 from edgekd.preprocessing import preprocess
+from edgekd.preprocessing_times import timed
 
 NUM_MADE_UP_INPUTS = 16
-FEWEST_READINGS = 20
 SECONDS_PER_PROCESS = 600
 
 _PROBE = """
@@ -50,7 +47,7 @@ class Input:
 
     file: Path
     warning: str | None
-    preprocessing: dict[str, float] | None
+    preprocessing: dict[str, float | None] | None
 
 
 def write_input(name: str, path: Path, pictures: Pictures | None, file: Path, seed: int) -> Input:
@@ -74,25 +71,12 @@ def write_input(name: str, path: Path, pictures: Pictures | None, file: Path, se
     return Input(file, f"{name} was timed on made-up input of shape {shape}", None)
 
 
-def _preprocessed(pictures: Pictures, size: int) -> tuple[NDArray[np.uint8], dict[str, float] | None]:
+def _preprocessed(pictures: Pictures, size: int) -> tuple[NDArray[np.uint8], dict[str, float | None] | None]:
     """The pictures as uint8 ``(n, size, size, 3)``; of files, how long one takes when it was read before."""
-    if isinstance(pictures, np.ndarray):
+    if are_pixels(pictures):
         return np.stack([preprocess(picture, size) for picture in pictures]), None
     images = np.stack([preprocess(picture.read(), size) for picture in pictures])
-    rows = []
-    for picture in list(pictures) * math.ceil(FEWEST_READINGS / len(pictures)):
-        began = time.perf_counter()
-        decoded = picture.read()
-        read = time.perf_counter()
-        preprocess(decoded, size)
-        rows.append((1e3 * (read - began), 1e3 * (time.perf_counter() - read)))
-    decode, resize = np.array(rows).T
-    return images, {
-        "num_images": len(pictures),
-        "decode_p50_ms": percentile(decode, 50),
-        "resize_p50_ms": percentile(resize, 50),
-        "p50_ms": percentile(decode + resize, 50),
-    }
+    return images, timed([picture.read for picture in pictures], lambda picture: preprocess(picture, size))
 
 
 def _made_up(name: str, shape: tuple[int, ...], dtype: np.dtype[Any], seed: int) -> NDArray[Any]:

@@ -11,12 +11,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, attribution, data, ensemble, forms, keys, target, target_stages, workload
+from edgekd import _keras, data, ensemble, forms, keys, target, target_stages, workload
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
 from edgekd.claims import shipped_of
 from edgekd.config.distill import Distill
 from edgekd.config.teacher import Teacher
+from edgekd.data.source import Pictures
 from edgekd.logits_store import Part
 from edgekd.models import kind_of, runtime_of
 from edgekd.preflight import check_fit, skipped_stages
@@ -46,10 +47,12 @@ class Builder(StageRunner):
         budget: Mapping[str, Any] | None = None,
         part: Part | None = None,
         workers: Workers = ALONE,
+        originals: Pictures = (),
     ):
         super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until, dry, workers)
         self.recipe, self.fingerprint, self.budget = resolved, fingerprint, budget
-        self.part = part
+        self.part, self.originals = part, originals
+        self.timing: Mapping[str, Any] = {}
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -230,23 +233,14 @@ class Builder(StageRunner):
 
     def benchmark(self, images: Artifact) -> Artifact | None:
         """Time every model on real images of the test split; None where the target is not this machine."""
-        from edgekd.stages.benchmark import benchmark
+        from edgekd.timing import time_build
 
         if (reason := target.why_not_timed(target.load(self.recipe.benchmark.target))) is not None:
             self._warn([reason])
             return None
-        paths = self.paths
         pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
-        with tempfile.TemporaryDirectory() as folder:
-            return benchmark(
-                paths,
-                pictures,
-                self.recipe.benchmark,
-                Path(folder),
-                pairs=attribution.pairs(paths),
-                seed=self.recipe.seed,
-                progress=self.progress,
-            )
+        measured, self.timing = time_build(self.paths, pictures, self.originals, self.recipe, self.progress)
+        return measured
 
     def fit(self, images: Artifact, measured: Artifact | None) -> Artifact:
         """Hold what is shipped against the target's profile."""
@@ -291,6 +285,7 @@ class Builder(StageRunner):
     ) -> None:
         """Write the report."""
         from edgekd import evidence
+        from edgekd.lookalikes import lookalikes
         from edgekd.stages.report import report
 
         assert self.folder is not None
@@ -305,7 +300,11 @@ class Builder(StageRunner):
             sensitivity=self.artifacts.get("sensitivity"),
             aware=self.artifacts.get("qat"),
             budget=self.budget,
-            evidence=evidence.of_run(images, verified, shipped, self.recipe.report),
+            evidence={
+                **evidence.of_run(images, verified, shipped, self.recipe.report),
+                **lookalikes(images, self.recipe.report),
+                **self.timing,
+            },
             trainings={name: made for name, made in self.artifacts.items() if "history" in made.facts},
             fitted=fitted,
             npu=self.artifacts["compile"].facts if "compile" in self.artifacts else None,

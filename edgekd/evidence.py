@@ -46,7 +46,7 @@ def of_run(data: Artifact, verification: Artifact, shipped: str, config: Report)
         dataset.task,
         shipped=shipped,
         num_cases=config.num_cases,
-        thumbnails=config.thumbnails == "always" or (config.thumbnails == "public" and bool(data.facts["public"])),
+        thumbnails=config.shows(bool(data.facts["public"])),
     )
 
 

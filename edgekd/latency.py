@@ -27,7 +27,7 @@ SESSION = 0.005
 
 def percentile(values: NDArray[np.floating], percent: float) -> float:
     """Nearest-rank percentile: the smallest value that at least ``percent`` % of the values do not exceed."""
-    return float(np.sort(values)[max(1, math.ceil(percent / 100 * len(values))) - 1])
+    return float(np.sort(values)[max(1, math.ceil(percent * len(values) / 100)) - 1])
 
 
 def runs_needed(percent: float) -> int:

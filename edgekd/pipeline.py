@@ -98,7 +98,17 @@ def build(
         if cluster is not None:
             started = local_workers.start(cluster, resolved, cache.root, until, purpose, seconds_to_meet)
             workers = stack.enter_context(started)
-        builder = Builder(resolved, probe.fingerprint, folder, cache, progress, until, budget=budget, workers=workers)
+        builder = Builder(
+            resolved,
+            probe.fingerprint,
+            folder,
+            cache,
+            progress,
+            until,
+            budget=budget,
+            workers=workers,
+            originals=probe.pictures,
+        )
         try:
             builder.chain()
         except Stop:
@@ -111,7 +121,7 @@ def build(
         if verified := builder.artifacts.get("verify"):
             for name in (SCORES_FILE, DISAGREEMENTS_FILE):
                 shutil.copyfile(verified.path / name, folder.staging / name)
-        if near := near_picture(builder.artifacts["data"], resolved.report.thumbnails):
+        if near := near_picture(builder.artifacts["data"], resolved.report):
             shutil.copyfile(near, folder.staging / near.name)
         (folder.staging / "recipe.toml").write_text(recipe.to_toml(resolved), encoding="utf-8")
         folder.publish()

@@ -10,6 +10,7 @@ import pytest
 
 from edgekd.charts import palette
 from edgekd.charts.curves import curves
+from edgekd.charts.distributions import distributions
 from edgekd.charts.draw import MARKERS, WIDTH, canvas, label, to_svg
 from edgekd.charts.latencies import latencies
 from edgekd.charts.layers import layer_errors, sensitivities
@@ -56,6 +57,13 @@ CLASSES = [
     {"name": name, "recall": 0.75, "recall_ci95": [0.5, 0.875]} for name in ("normal", '$a$ <b> & "c"\nd' + 30 * "x")
 ]
 LATENCY = {"p50_ms": 0.5, "p90_ms": 0.75, "p99_ms": None, "p50_ci95_ms": None}
+SPREAD = {
+    "percents": [1, 25, 50, 75, 98, 100],
+    "models": [
+        {"model": "a", "ms": [1.0, 2.0, 3.0, 4.0, 5.0, 90.0], "processes": [[1.0, 2.0, 2.5, 3.0, 5.0, 6.0]]},
+        {"model": "$b$", "ms": [0.1, 0.2, 0.25, 0.3, 0.5, 0.6], "processes": [[0.1, 0.2, 0.25, 0.3, 0.5, 0.6]]},
+    ],
+}
 EPOCH = {"epoch": 0, "loss": 1.0, "val_loss": 0.5, "val_top1": 0.75, "val_auc": 0.875}
 LAYER = {
     **{"layer": "stem", "mean_rise": 0.5, "logits_snr_db": 20.0},
@@ -69,6 +77,7 @@ PICTURES = {
     "latencies": lambda: latencies(
         [("a", "teacher", LATENCY), ("b", "shipped", {**LATENCY, "p50_ci95_ms": [0.4, 0.6]})]
     ),
+    "distributions": lambda: distributions(SPREAD, {"a": "teacher", "$b$": "shipped"}),
     "sensitivities": lambda: sensitivities([LAYER], 0.25),
     "layer_errors": lambda: layer_errors([LAYER, {**LAYER, "layer": "none", "logits_snr_db": None}]),
     "pareto": lambda: pareto(POINTS, "three", "size of the file", "KiB", "top-1"),
@@ -89,6 +98,13 @@ def test_a_picture_is_one_element_in_the_colours_of_the_page(make: object) -> No
     assert used <= set(palette.LIGHT)
     assert "DejaVu" not in text
     assert text == make()
+
+
+def test_the_spread_of_times_is_told_in_words_too() -> None:
+    text = PICTURES["distributions"]()
+    assert "half of a from 2 to 4; half of $b$ from 0.2 to 0.3" in text
+    assert "a: p50 3 ms" in text
+    assert "$b$: p50 0.25 ms" in text  # a name is no formula
 
 
 def test_ids_are_those_of_the_picture() -> None:

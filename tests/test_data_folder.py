@@ -188,12 +188,14 @@ def test_twelve_bits_in_sixteen_are_warned_of_and_mended(tmp_path: Path) -> None
     for label, level in (("a", 1000), ("b", 4000)):
         (tmp_path / "root" / label).mkdir(parents=True)
         for number in range(4):
-            Image.fromarray(np.full((8, 8), level, np.uint16)).save(tmp_path / "root" / label / f"{number}.png")
-    (warning,) = prepared(tmp_path / "root", tmp_path / "out", max_duplicates=1.0).facts["warnings"][:1]
+            Image.fromarray(np.full((8, 8 + number), level, np.uint16)).save(
+                tmp_path / "root" / label / f"{number}.png"
+            )
+    (warning,) = prepared(tmp_path / "root", tmp_path / "out").facts["warnings"][:1]
     assert warning.startswith(
         "8 image(s) of 16 bits have no value above 4000, so that 65535 as white leaves 16 grey levels of 256; "
     )
-    artifact = prepared(tmp_path / "root", tmp_path / "mended", sixteen_bit_max=4095, max_duplicates=1.0)
+    artifact = prepared(tmp_path / "root", tmp_path / "mended", sixteen_bit_max=4095)
     assert not any("16 bits" in warning for warning in artifact.facts["warnings"])
     train = data.Dataset.open(artifact).train
     assert set(np.unique(train.images[train.labels == 1])) == {4000 >> 4}
@@ -257,7 +259,7 @@ def test_probe_says_that_nothing_can_be_read(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
         for number in range(3):
-            (tmp_path / name / f"{number}.png").write_bytes(b"x")
+            (tmp_path / name / f"{number}.png").write_bytes(b"x%d" % number)
     with pytest.raises(DataError, match="none of the images looked at can be read"):
         data.probe(Data(path=str(tmp_path)))
 

@@ -13,6 +13,7 @@ from scipy.fft import dctn
 
 from edgekd.artifact import Artifact
 from edgekd.config.data import Data
+from edgekd.config.report import Report
 from edgekd.data import Dataset, leaks, prepare
 from edgekd.data.fingerprint import (
     Fingerprints,
@@ -160,6 +161,7 @@ def test_at_the_limit_it_is_a_warning_and_a_fact(make_npz: MakeNpz, prepared: Pr
             "splits": ["train", "test"],
             "num_images": 3,
             "pairs": [["train[4]", "test[0]"], ["train[4]", "test[2]"], ["train[6]", "test[4]"]],
+            "places": [[4, 0], [4, 2], [6, 4]],
         }
     ]
     assert [text for text in facts["warnings"] if "pixel for pixel" in text] == [
@@ -230,21 +232,22 @@ def test_near_pairs_are_drawn_and_shown_where_the_recipe_lets_them(
     images = made_up_images(24, 20, 6)
     images[20] = (images[2] * 0.9).astype(np.uint8)
     own = prepared(folder_of(tmp_path / "own", images))
+    pair = ["train/a/p02_1.png", "test/a/p20_1.png"]
     assert own.facts["leaks"]["near"] == [
-        {"splits": ["train", "test"], "num_images": 1, "pairs": [["train/a/p02_1.png", "test/a/p20_1.png"]]}
+        {"splits": ["train", "test"], "num_images": 1, "pairs": [pair], "places": [[1, 2]]}
     ]
     assert "1 image(s) of test are nearly the same as one of train" in str(own.facts["warnings"])
     picture = own.path / "near_duplicates.png"
     with Image.open(picture) as sheet:
         assert sheet.size == (2 * 100 + 4, 104)
-    assert [near_picture(own, shown) for shown in ("never", "public", "always")] == [None, None, picture]
+    assert [near_picture(own, Report(shown)) for shown in ("never", "public", "always")] == [None, None, picture]
     public = prepared(shared_data / "breastmnist.npz", name="breastmnist")
     with Image.open(public.path / "near_duplicates.png") as sheet:
         assert sheet.size == (6 * 100 + 4, 8 * 100 + 4)  # 24 pairs, three in a row
-    assert near_picture(public, "never") is None
-    assert near_picture(public, "public") == public.path / "near_duplicates.png"
+    assert near_picture(public, Report("never")) is None
+    assert near_picture(public, Report("public")) == public.path / "near_duplicates.png"
     plain = prepared(shared_data / "pneumoniamnist.npz", name="pneumoniamnist")
-    assert near_picture(plain, "always") is None  # there is no such pair
+    assert near_picture(plain, Report("always")) is None  # there is no such pair
 
 
 @pytest.mark.parametrize("name", ["pneumoniamnist", "breastmnist"])

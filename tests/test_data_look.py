@@ -92,8 +92,13 @@ def test_what_a_build_would_refuse_is_said(tmp_path: Path) -> None:
     for number in range(2, 24):
         save(tmp_path / "own" / "ab"[number % 2] / f"{number:02}.png", images[number % 2])
     refused = document(tmp_path / "own", skip_unreadable=True)["refused"]
+    assert 'class "a" has too few different images' in refused
+    for split, chosen in (("train", images), ("val", images[:4]), ("test", images[4:8])):
+        for number, image in enumerate(chosen):
+            save(tmp_path / "given" / split / "ab"[number % 2] / f"{number}.png", image)
+    refused = document(tmp_path / "given")["refused"]
     assert "pixel for pixel, more than data.max_duplicates = 0.02 allows" in refused
-    assert document(tmp_path / "own", skip_unreadable=True, deduplicate=True)["refused"] is None
+    assert document(tmp_path / "given", deduplicate=True)["refused"] is None
 
 
 def test_classes_that_look_alike_do_not_end_the_look(tmp_path: Path) -> None:

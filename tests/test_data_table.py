@@ -176,7 +176,7 @@ def test_patients_from_file_names(tmp_path: Path) -> None:
         for number in range(24):
             path = tmp_path / label / f"p{label}{number // 3}_{number}.png"
             path.parent.mkdir(exist_ok=True)
-            Image.new("L", (8, 8), number).save(path)
+            Image.new("L", (8, 8), number + 24 * (label == "b")).save(path)
     source = load(tmp_path, patient_pattern=r"(p[ab]\d+)_")
     held = [{name.split("/")[1].split("_")[0] for name in names(source, split)} for split in source.splits]
     assert sum(map(len, held)) == 16

@@ -23,3 +23,7 @@ class Report:
         minimum=0,
         maximum=64,
     )
+
+    def shows(self, public: bool) -> bool:
+        """Whether images may be shown; ``public`` is whether they are of a data set that is public by name."""
+        return self.thumbnails == "always" or (self.thumbnails == "public" and public)

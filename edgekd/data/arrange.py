@@ -11,24 +11,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.config.data import Data
+from edgekd.data.copies import joined, num_copies
 from edgekd.data.dataset import SPLITS
 from edgekd.data.draw import draw
 from edgekd.data.groups import by_pattern
-from edgekd.data.source import Item, Listing, Source, SourceSplit
+from edgekd.data.source import Item, Listing, PictureRef, Source, SourceSplit
 from edgekd.data.spelling import class_order, confusable
 from edgekd.errors import DataError, did_you_mean
 
+UNREADABLE = "unreadable"
 
-def arrange(listing: Listing, config: Data) -> Source:
+
+def arrange(listing: Listing, config: Data, pixels: Mapping[str, str] | None = None) -> Source:
     """Divide what a loader has listed.
 
     Splits that the data gives are kept, and those that are missing are taken out of train; without any, both val and
-    test are. Images of one patient stay together. The outcome depends on the seed and the names of the files, and not
-    on the order in which they were found.
+    test are. Images of one patient stay together, and so do copies of one image. The outcome depends on the seed, the
+    names of the files and which are copies, and not on the order in which they were found.
 
     Args:
         listing: at least one item.
         config: the classes' order, shares, seed, licence and source.
+        pixels: digests of the pixels by the pictures' names, as far as they were decoded: copies are equal in them.
+            Without, or where a picture has none, copies are files with the same bytes.
 
     Raises:
         DataError: one class, names of classes that are nearly equal, a class or patients on the wrong side of a split.
@@ -47,26 +52,31 @@ def arrange(listing: Listing, config: Data) -> Source:
     _check_groups(parts, units, listing.where)
     shares = {"test": config.test_fraction, "val": config.val_fraction}
     shares = {split: share for split, share in shares.items() if split not in parts}
-    grouped = any(item.group for item in items)
+    grouped, digests, copies = any(item.group for item in items), [_picture_digest(item.picture) for item in items], 0
     if shares:
         divided = np.flatnonzero(parts == "train")
+        equal = ["" if digest == UNREADABLE else digest for digest in digests]
+        equal = [(pixels or {}).get(item.picture.name, digest) for item, digest in zip(items, equal, strict=True)]
+        copies = num_copies([equal[index] for index in divided])
+        wholes = joined(units[divided], [equal[index] for index in divided])
         # Of several labels, images without any are a stratum too, where there are enough to be shared out.
         none = hot.sum(axis=1) == 0
-        enough = len(np.unique(units[divided][none[divided]])) > len(shares)
+        enough = len(np.unique(wholes[none[divided]])) > len(shares)
         strata = np.column_stack([hot, none]) if enough else hot
         parts[divided] = draw(
             strata[divided].astype(np.int64),
-            np.unique(units[divided], return_inverse=True)[1],
+            np.unique(wholes, return_inverse=True)[1],
             shares,
             config.split_seed,
             [*class_names, "none of them"][: strata.shape[1]],
             where=listing.where,
-            unit="patients" if grouped else "images",
+            unit="patients" if grouped else "different images" if copies else "images",
         )
     labels = hot if listing.several else hot.argmax(axis=1)
-    splits = {}
+    splits, known = {}, {}
     for split in SPLITS:
         chosen = np.flatnonzero(parts == split)
+        known[split] = [digests[index] for index in chosen]
         splits[split] = SourceSplit(
             [items[index].picture for index in chosen],
             labels[chosen],
@@ -77,11 +87,11 @@ def arrange(listing: Listing, config: Data) -> Source:
         listing.name,
         tuple(class_names),
         splits,
-        _digest(splits),
+        _digest(splits, known),
         config.licence,
         config.source or "own data",
         warnings=(*listing.warnings, *_order_warning(class_names, config)),
-        notes=(*listing.notes, _patients_note(splits, drawn=bool(shares))),
+        notes=(*listing.notes, _patients_note(splits, drawn=bool(shares)), *_copies_note(copies)),
     )
 
 
@@ -182,21 +192,26 @@ def _patients_note(splits: Mapping[str, SourceSplit], *, drawn: bool) -> str:
     return f"which images are of one patient is not known; {remedy}" + (", so that none is divided" if drawn else "")
 
 
-def _digest(splits: Mapping[str, SourceSplit]) -> str:
+def _copies_note(copies: int) -> tuple[str, ...]:
+    kept = "the splits that edgekd draws keep copies together"
+    return (f"{copies} images are copies of others; {kept}",) if copies else ()
+
+
+def _digest(splits: Mapping[str, SourceSplit], known: Mapping[str, Sequence[str]]) -> str:
+    """Of names, labels and what is known of each picture, its own digest among it."""
     digest = hashlib.sha256()
     for split in SPLITS:
         part = splits[split]
         for index, label in enumerate(part.labels):
-            known = [f"{name}={values[index]}" for name, values in part.columns.items()]
+            columns = [f"{name}={values[index]}" for name, values in part.columns.items()]
             group = [] if part.groups is None else [str(part.groups[index])]
-            fields = (split, part.name(index), label, _picture_digest(part, index), *known, *group)
+            fields = (split, part.name(index), label, known[split][index], *columns, *group)
             digest.update(os.fsencode("\0".join(map(str, fields)) + "\n"))
     return digest.hexdigest()
 
 
-def _picture_digest(part: SourceSplit, index: int) -> str:
-    picture = part.pictures[index]
+def _picture_digest(picture: PictureRef) -> str:
     try:
-        return "" if isinstance(picture, np.ndarray) else picture.digest()
+        return picture.digest()
     except OSError:
-        return "unreadable"  # named by prepare, among the other unreadable files
+        return UNREADABLE  # named by prepare, among the other unreadable files

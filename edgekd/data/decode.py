@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -14,12 +14,10 @@ from PIL import Image
 from edgekd.config.data import Data
 from edgekd.data.fingerprint import Fingerprint, Fingerprints, fingerprint
 from edgekd.data.pool import ordered
-from edgekd.data.source import SourceSplit
+from edgekd.data.source import SourceSplit, are_pixels
 from edgekd.errors import DataError
-from edgekd.preprocessing import preprocess, to_rgb
+from edgekd.preprocessing import Picture, preprocess, to_rgb
 from edgekd.progress import Task
-
-_ROWS_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -76,36 +74,43 @@ def write_split(
     return (split if readable.all() else split.take(readable)), Fingerprints.of(prints)
 
 
-def keep_rows(path: Path, kept: NDArray[np.bool_]) -> None:
-    """Write an .npy file of images anew with those rows that a mask ``(n,)`` keeps."""
-    images = np.load(path, mmap_mode="r", allow_pickle=False)
-    rows, temporary = np.flatnonzero(kept), path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        _write_header(file, len(rows), images.shape[1])
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            file.write(images[rows[start : start + _ROWS_AT_ONCE]].tobytes())
+def rearrange(folder: Path, chosen: Mapping[str, Sequence[tuple[str, int]]]) -> None:
+    """Write ``<split>_images.npy`` anew: of each split named, the images ``(split, row)`` as they lie now."""
+    images = {
+        path.name.removesuffix("_images.npy"): np.load(path, mmap_mode="r", allow_pickle=False)
+        for path in folder.glob("*_images.npy")
+    }
+    for name, places in chosen.items():
+        with (folder / f"{name}_images.npy.tmp").open("wb") as file:
+            _write_header(file, len(places), images[name].shape[1])
+            for split, row in places:
+                file.write(images[split][row].tobytes())
     del images  # some systems do not replace a file that is mapped
-    temporary.replace(path)
+    for name in chosen:
+        (folder / f"{name}_images.npy.tmp").replace(folder / f"{name}_images.npy")
 
 
 def _decode(split: SourceSplit, config: Data) -> Iterator[_Decoded | DataError]:
-    in_memory = isinstance(split.pictures, np.ndarray)
+    pictures = split.pictures
 
-    def decode(index: int) -> _Decoded | DataError:
+    def decode(picture: Picture) -> _Decoded:
+        sixteen = isinstance(picture, Image.Image) and picture.mode.startswith("I")
+        largest = int(np.max(picture.getextrema())) if isinstance(picture, Image.Image) and sixteen else None
+        rgb = to_rgb(picture, config.sixteen_bit_max)
+        pixels = preprocess(np.asarray(rgb), config.image_size, config.resize)
+        return _Decoded(pixels, fingerprint(rgb), largest)
+
+    if are_pixels(pictures):
+        # They are small, and handing them to threads takes longer than scaling them.
+        return map(decode, pictures)
+
+    def read(index: int) -> _Decoded | DataError:
         try:
-            picture = split.read(index)
-            sixteen = isinstance(picture, Image.Image) and picture.mode.startswith("I")
-            largest = int(np.max(picture.getextrema())) if isinstance(picture, Image.Image) and sixteen else None
-            rgb = to_rgb(picture, config.sixteen_bit_max)
-            pixels = preprocess(np.asarray(rgb), config.image_size, config.resize)
-            return _Decoded(pixels, fingerprint(rgb), largest)
+            return decode(pictures[index].read())
         except DataError as error:
-            if in_memory:
-                raise
             return error
 
-    # An array's pictures are small, and handing them to threads takes longer than scaling them.
-    return ordered(decode, len(split.labels), threads=1 if in_memory else None)
+    return ordered(read, len(pictures))
 
 
 def _write_header(file: BinaryIO, count: int, size: int) -> None:

@@ -12,11 +12,12 @@ from PIL import Image
 
 from edgekd.artifact import Artifact
 from edgekd.config.data import Data
+from edgekd.config.report import Report
 from edgekd.data import leaks
 from edgekd.data.contact_sheet import contact_sheet
-from edgekd.data.decode import keep_rows
+from edgekd.data.decode import rearrange
 from edgekd.data.fingerprint import Fingerprints
-from edgekd.data.source import Source, SourceSplit
+from edgekd.data.source import Source, SourceSplit, are_pixels
 
 NEAR_FILE = "near_duplicates.png"
 NEAR_SHOWN = 24
@@ -56,13 +57,17 @@ def check_leaks(source: Source, prints: Mapping[str, Fingerprints], config: Data
         name: leaks.Part(_names(name, source.splits[name], config), _labels(source.splits[name], source), found)
         for name, found in prints.items()
     }
-    splits, dropped = dict(source.splits), {}
+    splits, dropped = dict(source.splits), dict[str, int]()
     if config.deduplicate:
-        for name, kept in leaks.without_copies(parts, leaks.same_images(parts)).items():
-            if not kept.all():
-                dropped[name] = int((~kept).sum())
-                keep_rows(out_dir / f"{name}_images.npy", kept)
-                splits[name], parts[name] = splits[name].take(kept), parts[name].take(kept)
+        kept = {
+            name: mask for name, mask in leaks.without_copies(parts, leaks.same_images(parts)).items() if not mask.all()
+        }
+        dropped = {name: int((~mask).sum()) for name, mask in kept.items()}
+        rearrange(
+            out_dir, {name: [(name, row) for row in np.flatnonzero(mask).tolist()] for name, mask in kept.items()}
+        )
+        splits |= {name: splits[name].take(mask) for name, mask in kept.items()}
+        parts |= {name: parts[name].take(mask) for name, mask in kept.items()}
     same = leaks.same_images(parts)
     shared, opposed = leaks.between(parts, same), leaks.conflicts(parts, same)
     leaks.check_limit(parts, shared, config.max_duplicates)
@@ -79,16 +84,15 @@ def check_leaks(source: Source, prints: Mapping[str, Fingerprints], config: Data
     return Checked(replace(source, splits=splits), warnings, facts)
 
 
-def near_picture(data: Artifact, thumbnails: str) -> Path | None:
-    """The picture of pairs that are nearly the same, where there is one and ``report.thumbnails`` lets it be shown."""
-    allowed = thumbnails == "always" or (thumbnails == "public" and data.facts["public"])
+def near_picture(data: Artifact, config: Report) -> Path | None:
+    """The picture of pairs that are nearly the same, where there is one and the recipe lets it be shown."""
     path = data.path / NEAR_FILE
-    return path if allowed and path.exists() else None
+    return path if config.shows(bool(data.facts["public"])) and path.exists() else None
 
 
 def _names(name: str, split: SourceSplit, config: Data) -> Sequence[str]:
     """What messages call the images: their files, but by number where the files' names tell the patients."""
-    by_number = config.patient_pattern or isinstance(split.pictures, np.ndarray)
+    by_number = config.patient_pattern or are_pixels(split.pictures)
     return [f"{name}[{index}]" if by_number else split.name(index) for index in range(len(split.labels))]
 
 

@@ -152,8 +152,8 @@ def warnings(found: Sequence[Between], opposed: Sequence[Sequence[Place]]) -> li
 def to_json(parts: Parts, found: Sequence[Between], opposed: Sequence[Sequence[Place]]) -> dict[str, Any]:
     """What was found, by the names of the images: ``{"exact": [...], "near": [...], "conflicts": [...]}``.
 
-    Of two splits: ``{"splits", "num_images", "pairs": [[name, name], ...]}``; of a conflict:
-    ``{"images": [...], "labels": [...]}``.
+    Of two splits: ``{"splits", "num_images", "pairs": [[name, name], ...], "places": [[number, number], ...]}``, the
+    numbers within the splits; of a conflict: ``{"images": [...], "labels": [...]}``.
     """
 
     def pairs(kind: str) -> list[dict[str, Any]]:
@@ -161,9 +161,10 @@ def to_json(parts: Parts, found: Sequence[Between], opposed: Sequence[Sequence[P
         for row in found:
             twins = getattr(row, kind)
             names, others = parts[row.first].names, parts[row.second].names
-            shown = [[names[one], others[two]] for one, two in twins[:MAX_NAMED]]
+            places = [list(pair) for pair in twins[:MAX_NAMED]]
+            shown = {"pairs": [[names[one], others[two]] for one, two in places], "places": places}
             if twins:
-                rows.append({"splits": [row.first, row.second], "num_images": len(twins), "pairs": shown})
+                rows.append({"splits": [row.first, row.second], "num_images": len(twins), **shown})
         return rows
 
     return {

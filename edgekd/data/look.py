@@ -179,7 +179,12 @@ def _group(parts: leaks.Parts, group: Sequence[leaks.Place]) -> dict[str, list[s
 def _refusal(found: Source | Listing, config: Data, parts: leaks.Parts, num_unreadable: int) -> str | None:
     """Why a build would not take the data; a path to it is not repeated."""
     try:
-        source = finish(found, config)
+        pixels = {
+            name: digest.hex()
+            for part in parts.values()
+            for name, digest in zip(part.names, part.prints.digests, strict=True)
+        }
+        source = finish(found, config, pixels)
         divided = _drawn(source, parts[UNDIVIDED]) if UNDIVIDED in parts else parts
         if not config.deduplicate:
             same = leaks.same_images(divided)

@@ -1,4 +1,7 @@
-"""NPZ files in MedMNIST layout: ``{train,val,test}_images`` and ``{train,val,test}_labels``."""
+"""NPZ files in MedMNIST layout: ``{train,val,test}_images`` and ``{train,val,test}_labels``.
+
+Images stay in the file until they are asked for, so that a set may be larger than memory.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,19 @@ from numpy.typing import NDArray
 
 from edgekd.artifact import sha256_file
 from edgekd.config.data import Data
-from edgekd.data import medmnist
+from edgekd.data import archive, medmnist
+from edgekd.data.archive import ArchivedImages
 from edgekd.data.dataset import SPLITS
-from edgekd.data.source import Source, SourceSplit
+from edgekd.data.source import Images, Source, SourceSplit
 from edgekd.errors import DataError
+from edgekd.preprocessing import MAX_PIXELS
 
-MAX_BYTES = 16 * 2**30
+MAX_BYTES = 2**40
+"""Of all arrays: what a small file that unpacks to more would do to the disk."""
 
 
 def load_npz(path: Path, name: str, config: Data) -> Source:
-    """Read an NPZ file; nothing is unpickled.
+    """Read the labels of an NPZ file, and look where its images are; nothing is unpickled.
 
     Args:
         path: of the file.
@@ -33,18 +39,17 @@ def load_npz(path: Path, name: str, config: Data) -> Source:
     title = f'"{path}"'
     if not path.is_file():
         raise DataError(f"{title} is no .npz file; data set {name} is wanted as one" if name else f"{title} is no file")
-    arrays = _read(path, title)
+    images, arrays = _read(path, title)
     entry = medmnist.TABLE.get(name)
-    labels = {split: _labels(arrays[f"{split}_labels"], f"{split}_labels", title) for split in SPLITS}
+    labels = {split: _labels(arrays[split], f"{split}_labels", title) for split in SPLITS}
     several = labels["train"].ndim == 2
     if entry is not None and several != (entry.task == "multi-label"):
         raise DataError(f"{title}: train_labels have shape {labels['train'].shape}; {name} is {entry.task}")
     num_classes = len(entry.class_names) if entry else _num_classes(labels, title)
     splits = {}
     for split in SPLITS:
-        images = _images(arrays[f"{split}_images"], f"{split}_images", title)
-        if len(images) != len(labels[split]):
-            raise DataError(f"{title}: {split} has {len(images)} images and {len(labels[split])} labels")
+        if len(images[split]) != len(labels[split]):
+            raise DataError(f"{title}: {split} has {len(images[split])} images and {len(labels[split])} labels")
         largest = 1 if several else num_classes - 1
         if labels[split].min() < 0 or labels[split].max() > largest:
             raise DataError(
@@ -54,7 +59,7 @@ def load_npz(path: Path, name: str, config: Data) -> Source:
         wanted = (len(labels[split]), num_classes) if several else (len(labels[split]),)
         if labels[split].shape != wanted:
             raise DataError(f"{title}: {split}_labels have shape {labels[split].shape}; {wanted} is wanted")
-        splits[split] = SourceSplit(images, labels[split])
+        splits[split] = SourceSplit(images[split], labels[split])
     present = np.unique(splits["train"].labels)
     if not several and len(present) < num_classes:
         first = next((index for index, label in enumerate(present) if index != label), len(present))
@@ -98,38 +103,40 @@ def _num_classes(labels: dict[str, NDArray[np.int64]], title: str) -> int:
     return num_classes
 
 
-def _read(path: Path, title: str) -> dict[str, NDArray[Any]]:
+def _read(path: Path, title: str) -> tuple[dict[str, Images], dict[str, NDArray[Any]]]:
+    """Images and labels by split."""
     wanted = [f"{split}_{part}" for split in SPLITS for part in ("images", "labels")]
-    try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(info.file_size for info in archive.infolist())
+    with archive.reading(title), zipfile.ZipFile(path) as file:
+        there = [name.removesuffix(".npy") for name in file.namelist()]
+        missing = [name for name in wanted if name not in there]
+        if missing:
+            raise DataError(f"{title} lacks {', '.join(missing)}; it holds {', '.join(there) or 'nothing'}")
+        size = sum(info.file_size for info in file.infolist())
         if size > MAX_BYTES:
             raise DataError(
                 f"{title} unpacks to {size / 2**30:.0f} GiB, more than {MAX_BYTES // 2**30}; use a class folder"
             )
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            missing = [name for name in wanted if name not in archive.files]
-            if missing:
-                raise DataError(f"{title} lacks {', '.join(missing)}; it holds {', '.join(archive.files) or 'nothing'}")
-            return {name: archive[name] for name in wanted}
-    except DataError:
-        raise
-    except Exception as error:  # zipfile, zlib and numpy raise whatever the broken bytes lead them to
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        if "pickle" in reason:
-            reason = "object arrays are pickles, which are never read"
-        raise DataError(f"{title} cannot be read as NPZ: {reason}") from None
+        labels = {split: archive.read_whole(file, f"{split}_labels") for split in SPLITS}
+        return {split: _images(file, path, f"{split}_images", title) for split in SPLITS}, labels
 
 
-def _images(array: NDArray[Any], name: str, title: str) -> NDArray[np.uint8]:
-    if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[3:] not in ((), (1,), (3,)):
+def _images(file: zipfile.ZipFile, path: Path, name: str, title: str) -> Images:
+    header = archive.read_header(file, name)
+    shape, dtype = header.shape, header.dtype
+    if dtype != np.uint8 or len(shape) not in (3, 4) or shape[3:] not in ((), (1,), (3,)):
         raise DataError(
-            f"{title}: {name} is {array.dtype} with shape {array.shape}; "
-            "uint8 with shape (n, h, w) or (n, h, w, 3) is wanted"
+            f"{title}: {name} is {dtype} with shape {shape}; uint8 with shape (n, h, w) or (n, h, w, 3) is wanted"
         )
-    if 0 in array.shape:
-        raise DataError(f"{title}: {name} is empty, shape {array.shape}")
-    return array[..., 0] if array.shape[3:] == (1,) else array
+    if 0 in shape:
+        raise DataError(f"{title}: {name} is empty, shape {shape}")
+    if shape[1] * shape[2] > MAX_PIXELS:
+        raise DataError(
+            f"{title}: {name} has images of more than {MAX_PIXELS:,} pixels, shape {shape}; scale them down"
+        )
+    if header.fortran_order:
+        array = archive.read_whole(file, name)
+        return array[..., 0] if shape[3:] == (1,) else array
+    return ArchivedImages(path, name, shape, np.arange(shape[0]))
 
 
 def _labels(array: NDArray[Any], name: str, title: str) -> NDArray[np.int64]:

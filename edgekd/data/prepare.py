@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +16,9 @@ from edgekd.data.dataset import COLUMNS_FILE, SPLITS
 from edgekd.data.decode import Found, write_split
 from edgekd.data.fingerprint import Fingerprints
 from edgekd.data.leak_check import check_leaks
-from edgekd.data.source import PictureRef, Source, SourceSplit
-from edgekd.data.sources import load_source
+from edgekd.data.redraw import keep_copies_together
+from edgekd.data.source import PictureRef, Pictures, Source, SourceSplit, are_pixels
+from edgekd.data.sources import find, finish, load_source
 from edgekd.errors import DataError, listed
 from edgekd.preprocessing import SIXTEEN_BIT_MAX
 from edgekd.progress import Progress
@@ -25,6 +26,7 @@ from edgekd.progress import Progress
 logger = logging.getLogger("edgekd")
 
 PROBED_PICTURES = 200
+KEPT_PICTURES = 64
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Probe:
         num_classes: at least 2.
         fingerprint: SHA-256 of the source bytes.
         task: a name in :data:`edgekd.tasks.TASKS`.
+        pictures: the first of test, as they came, to time what an app does with them.
     """
 
     num_train: int
@@ -46,6 +49,7 @@ class Probe:
     num_classes: int
     fingerprint: str
     task: str
+    pictures: Pictures = field(default=(), repr=False, compare=False)
 
 
 def probe(config: Data) -> Probe:
@@ -54,7 +58,7 @@ def probe(config: Data) -> Probe:
     for note in source.notes:
         logger.info(f"{source.name}: {note}")
     pictures = source.splits["train"].pictures
-    if isinstance(pictures, np.ndarray):
+    if are_pixels(pictures):
         side = min(pictures.shape[1:3])
     else:
         step = max(1, len(pictures) // PROBED_PICTURES)
@@ -69,6 +73,7 @@ def probe(config: Data) -> Probe:
         num_classes=len(source.class_names),
         fingerprint=source.sha256,
         task=source.task,
+        pictures=source.splits["test"].pictures[:KEPT_PICTURES],
     )
 
 
@@ -79,7 +84,7 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
     task ``(n, K)``) and ``calibration_indices.npy`` (into train, sorted); where they are known, ``<split>_groups.npy``
     (int64 ``(n,)``, a number for each patient) and ``columns.json`` (subgroups by split and column); where images of
     two splits are nearly the same, ``near_duplicates.png`` with such pairs side by side. Calibration images are drawn
-    from train alone, in equal shares of the classes as far as they reach.
+    from train alone, in equal shares of the classes as far as they reach. Splits that are drawn keep copies together.
 
     Args:
         config: which data, and the image size, which must be set.
@@ -90,7 +95,8 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
         DataError: unreadable pictures, unless ``skip_unreadable`` is set; a class that a split lacks; more images in
             two splits than ``max_duplicates`` allows.
     """
-    source = load_source(config)
+    listing = find(config)
+    source = finish(listing, config)
     _check_classes(source)
     found = Found()
     splits: dict[str, SourceSplit] = {}
@@ -100,7 +106,8 @@ def prepare(config: Data, out_dir: Path, *, progress: Progress | None = None) ->
             path = out_dir / f"{name}_images.npy"
             splits[name], prints[name] = write_split(path, source.splits[name], config, found, task)
     _check_unreadable(found.unreadable, config)
-    checked = check_leaks(replace(source, splits=splits), prints, config, out_dir)
+    source, together = keep_copies_together(replace(source, splits=splits), prints, listing, config, out_dir)
+    checked = check_leaks(source, together, config, out_dir)
     source, splits = checked.source, checked.source.splits
     _check_classes(source)
     for name in SPLITS:

@@ -59,10 +59,11 @@ def _of_class(heaps: Mapping[str, Heap], readable: Mapping[str, Sequence[int]], 
 
 
 def _pictures(found: Look, places: Sequence[Place], config: Data) -> list[Image.Image]:
-    """Small ones, so that a sheet of large images takes little memory."""
-    pictures = []
-    for split, index in places:
-        picture = to_rgb(found.heaps[split].read(index), config.sixteen_bit_max)
-        picture.thumbnail((256, 256))
-        pictures.append(picture)
-    return pictures
+    """Small ones, so that a sheet of large images takes little memory; each split is read in one go."""
+    small = {}
+    for split in dict.fromkeys(split for split, _ in places):
+        indices = sorted({index for name, index in places if name == split})
+        for index, picture in zip(indices, found.heaps[split].read(indices), strict=True):
+            small[split, index] = to_rgb(picture, config.sixteen_bit_max)
+            small[split, index].thumbnail((256, 256))
+    return [small[place] for place in places]

@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.artifact import sha256_file
+from edgekd.data.archive import ArchivedImages
 from edgekd.preprocessing import Picture, open_image, shorter_side
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeIs
 
 
 class PictureRef(Protocol):
@@ -107,7 +111,14 @@ class Listing:
     notes: tuple[str, ...] = ()
 
 
-Pictures = NDArray[np.uint8] | Sequence[PictureRef]
+Images = NDArray[np.uint8] | ArchivedImages
+"""Pixels as they are, of one size: in memory, or in a file from which they are best read one after the other."""
+Pictures = Images | Sequence[PictureRef]
+
+
+def are_pixels(pictures: Pictures) -> TypeIs[Images]:
+    """Whether pictures need no decoding, and have no names but their numbers."""
+    return isinstance(pictures, (np.ndarray, ArchivedImages))
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,7 @@ class SourceSplit:
     """Pictures and what is known of them.
 
     Attributes:
-        pictures: an array ``(n, h, w[, 3])``, or references.
+        pictures: pixels ``(n, h, w[, 3])``, or references.
         labels: class numbers ``(n,)``, or 0/1 labels ``(n, K)``.
         columns: subgroups, each ``(n,)`` texts.
         groups: a number for each patient, int64 ``(n,)``, which is no identifier; None: patients are not known.
@@ -128,17 +139,15 @@ class SourceSplit:
 
     def name(self, index: int) -> str:
         """What messages call a picture: its relative file name, or its number in an array."""
-        return f"[{index}]" if isinstance(self.pictures, np.ndarray) else self.pictures[index].name
-
-    def read(self, index: int) -> Picture:
-        """Decode one picture. Raises DataError."""
-        return self.pictures[index] if isinstance(self.pictures, np.ndarray) else self.pictures[index].read()
+        return f"[{index}]" if are_pixels(self.pictures) else self.pictures[index].name
 
     def take(self, kept: NDArray[np.bool_]) -> SourceSplit:
         """Only those pictures that a mask ``(n,)`` keeps."""
         pictures: Pictures
         if isinstance(self.pictures, np.ndarray):
             pictures = self.pictures[kept]
+        elif isinstance(self.pictures, ArchivedImages):
+            pictures = self.pictures.take(kept)
         else:
             pictures = [picture for picture, wanted in zip(self.pictures, kept, strict=True) if wanted]
         columns = {name: values[kept] for name, values in self.columns.items()}

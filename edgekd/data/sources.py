@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -73,9 +73,12 @@ def load_source(config: Data) -> Source:
     return finish(find(config), config)
 
 
-def finish(found: Source | Listing, config: Data) -> Source:
-    """Divide what :func:`find` has listed, and say what the task is. Raises DataError as :func:`load_source`."""
-    source = arrange(found, config) if isinstance(found, Listing) else found
+def finish(found: Source | Listing, config: Data, pixels: Mapping[str, str] | None = None) -> Source:
+    """Divide what :func:`find` has listed, and say what the task is. Raises DataError as :func:`load_source`.
+
+    ``pixels`` tell copies apart, see :func:`edgekd.data.arrange.arrange`.
+    """
+    source = arrange(found, config, pixels) if isinstance(found, Listing) else found
     return replace(source, task=_task(source, config.task))
 
 

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgekd.config.data import Data
+from edgekd.data.archive import ArchivedImages
 from edgekd.data.dataset import SPLITS
 from edgekd.data.fingerprint import Fingerprint, Fingerprints, fingerprint
 from edgekd.data.pool import ordered
-from edgekd.data.source import Listing, Pictures, Source
+from edgekd.data.source import Listing, Pictures, Source, are_pixels
 from edgekd.errors import DataError, MissingRequirementError
 from edgekd.preprocessing import Picture, to_rgb
 from edgekd.progress import Task
@@ -33,7 +34,7 @@ class Heap:
     """Pictures of one split, or of data without splits.
 
     Attributes:
-        pictures: an array, or references.
+        pictures: pixels, or references.
         names: what messages call them.
         labels: names of the classes of each; of a multi-label task any number.
     """
@@ -42,10 +43,12 @@ class Heap:
     names: Sequence[str]
     labels: Sequence[tuple[str, ...]]
 
-    def read(self, index: int) -> Picture:
-        """Decode one picture. Raises DataError."""
-        picture = self.pictures[index]
-        return picture if isinstance(picture, np.ndarray) else picture.read()
+    def read(self, indices: Sequence[int]) -> Iterator[Picture]:
+        """Decode some pictures, by ascending numbers. Raises DataError."""
+        if isinstance(self.pictures, ArchivedImages):
+            return self.pictures.pick(np.asarray(indices, np.int64))
+        found = (self.pictures[index] for index in indices)
+        return (picture if isinstance(picture, np.ndarray) else picture.read() for picture in found)
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def _of_split(source: Source, name: str) -> Heap:
     split, classes = source.splits[name], source.class_names
     numbers = split.labels[:, None].tolist() if split.labels.ndim == 1 else map(np.flatnonzero, split.labels)
     labels = [tuple(classes[number] for number in row) for row in numbers]
-    prefix = name if isinstance(split.pictures, np.ndarray) else ""
+    prefix = name if are_pixels(split.pictures) else ""
     return Heap(split.pictures, [f"{prefix}{split.name(index)}" for index in range(len(labels))], labels)
 
 
@@ -134,13 +137,20 @@ def tally(heap: Heap, config: Data, task: Task) -> Tally:
 
 
 def _see(heap: Heap, config: Data) -> Iterator[_Seen | str]:
-    def see(index: int) -> _Seen | str:
-        try:
-            picture = heap.read(index)
-            rgb = to_rgb(picture, config.sixteen_bit_max)
-        except (DataError, MissingRequirementError) as error:
-            return str(error)
+    pictures = heap.pictures
+
+    def see(picture: Picture) -> _Seen:
+        rgb = to_rgb(picture, config.sixteen_bit_max)
         mode = picture.mode if isinstance(picture, Image.Image) else ("L" if picture.ndim == 2 else "RGB")
         return _Seen(mode, rgb.size, fingerprint(rgb), np.array(rgb.convert("L").histogram(), np.int64))
 
-    return ordered(see, len(heap.names), threads=1 if isinstance(heap.pictures, np.ndarray) else None)
+    if are_pixels(pictures):
+        return map(see, pictures)
+
+    def read(index: int) -> _Seen | str:
+        try:
+            return see(pictures[index].read())
+        except (DataError, MissingRequirementError) as error:
+            return str(error)
+
+    return ordered(read, len(pictures))

@@ -128,7 +128,8 @@ def _records(path: Path, name: str) -> Iterator[tuple[int, bytes]]:
             raise DataError(f'"{name}" is compressed; gunzip it first, so that single records can be read')
     count, offset = 0, HEAD
     try:
-        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+        # Not tf.data, which would start TensorFlow before a build has chosen its threads.
+        for record in tf.compat.v1.io.tf_record_iterator(str(path)):
             yield offset, record
             count += 1
             offset += len(record) + TAIL + HEAD

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from edgekd import attribution
 from edgekd.charts.curves import curves
+from edgekd.charts.distributions import distributions
 from edgekd.charts.latencies import latencies
 from edgekd.charts.layers import layer_errors, sensitivities
 from edgekd.charts.pareto import Point, pareto
@@ -57,6 +58,13 @@ def times(document: Document) -> Markup | None:
     """Latency on this host."""
     rows = [(row["id"], role_of(row), row["latency"][0]) for row in document["models"] if row["latency"]]
     return Markup(latencies(rows)) if rows else None
+
+
+def spread_of_times(document: Document) -> Markup | None:
+    """How the runs on this host are distributed, where that was kept."""
+    roles = {row["id"]: role_of(row) for row in document["models"]}
+    found = document.get("latency_distributions")
+    return Markup(distributions(found, roles)) if found else None
 
 
 def recalls_of(document: Document) -> Markup:

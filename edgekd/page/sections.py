@@ -90,7 +90,7 @@ def devices(document: Document) -> Context | None:
 
 def latency(document: Document) -> Context | None:
     """Times in full."""
-    return {"picture": drawings.times(document)}
+    return {"picture": drawings.times(document), "spread": drawings.spread_of_times(document)}
 
 
 def confusion(document: Document) -> Context | None:

@@ -57,7 +57,8 @@ def report(
         sensitivity: of the analysis before it, if there was one.
         aware: of the qat stage, if there was one.
         budget: what was tried to keep the recipe's budget: ``shipped`` and the other ``candidates``.
-        evidence: of :mod:`edgekd.evidence`: what the models decided of single images.
+        evidence: what is shown of single images and runs: of :mod:`edgekd.evidence`, :mod:`edgekd.lookalikes` and
+            :mod:`edgekd.timing`.
         trainings: artifacts of the stages that trained, by name; their facts hold a ``history``.
         fitted: of the fit stage, if there was one.
         npu: facts of the compile stage, where the target has an NPU.

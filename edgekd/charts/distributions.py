@@ -1,0 +1,56 @@
+"""How the runs of each model are distributed: a thin line for each process, a thick one for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgekd.charts.draw import COLOURS, canvas, label, quiet, to_svg
+
+LAST = 98
+"""The axis ends at this percentile: what a single interruption took would press all else together."""
+
+
+def distributions(found: Mapping[str, Any], roles: Mapping[str, str]) -> str:
+    """A panel a model, on one logarithmic axis of time.
+
+    Args:
+        found: ``latency_distributions`` of the report.
+        roles: of the models, by id: their colours.
+    """
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    percents, rows = found["percents"], found["models"]
+    shares = [percent / 100 for percent in percents]
+    with canvas("distributions", 50.0 + 72.0 * len(rows)) as figure:
+        panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+        for axes, row in zip(panels, rows, strict=True):
+            colour = COLOURS[roles[row["model"]]]
+            for times in row["processes"]:
+                axes.plot(times, shares, color=COLOURS["soft"], linewidth=0.6, alpha=0.7)
+            axes.plot(row["ms"], shares, color=colour, linewidth=2.0)
+            axes.set_title(f"{label(row['model'], 40)}: p50 {_median(percents, row['ms']):.3g} ms")
+            axes.set_yticks([0, 0.5, 1])
+            axes.set_ylim(-0.04, 1.04)
+            quiet(axes, "x")
+        axes = panels[-1]
+        axes.set_xscale("log")
+        first = min(min(times) for row in rows for times in row["processes"])
+        axes.set_xlim(0.97 * first, 1.05 * max(row["ms"][percents.index(LAST)] for row in rows))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.tick_params(which="both", length=0)
+        axes.set_xlabel("milliseconds")
+        figure.supylabel("share of the runs", fontsize=10)
+        return to_svg(figure, "distributions", f"Distribution of latencies in milliseconds: {_told(rows, percents)}")
+
+
+def _median(percents: Sequence[int], times: Sequence[float]) -> float:
+    return times[percents.index(50)]
+
+
+def _told(rows: Sequence[Mapping[str, Any]], percents: Sequence[int]) -> str:
+    """The middle half of each, in words."""
+    low, high = percents.index(25), percents.index(75)
+    return "; ".join(f"half of {row['model']} from {row['ms'][low]:.3g} to {row['ms'][high]:.3g}" for row in rows)
