@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from edgekd import _keras, ensemble, fake_quant, losses, micro, onnx_export, target, tflite, vela
+from edgekd.config.distill import META
 from edgekd.errors import RecipeError, UserError, did_you_mean
 from edgekd.ladder import is_limited
 from edgekd.models import STUDENTS, build_student, check_start, check_teacher, check_use
@@ -120,7 +121,7 @@ def check_shared(resolved: Recipe, num_workers: int) -> None:
 
     Raises:
         RecipeError: a batch with fewer images than workers; a budget, or a target with limits, for which what one
-            machine measures decides.
+            machine measures decides; a schedule that is learned.
     """
     if is_limited(resolved):
         named = (
@@ -129,6 +130,11 @@ def check_shared(resolved: Recipe, num_workers: int) -> None:
         raise RecipeError(
             f"{named} tries one recipe after the other, and cannot be kept by {num_workers} workers; build without "
             "--workers and TF_CONFIG, or leave it out"
+        )
+    if resolved.distill.schedule == META:
+        raise RecipeError(
+            f'distill.schedule = "{META}" looks a step ahead in one process; build without --workers and TF_CONFIG, or '
+            'set distill.schedule = "fixed"'
         )
     tables = {f"{key}.training": table.training for key, table in ensemble.tables(resolved.teacher).items()}
     tables |= {"distill.training": resolved.distill.training, "prune.training": resolved.prune.training}

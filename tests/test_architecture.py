@@ -106,7 +106,7 @@ LEVELS: tuple[tuple[float, tuple[str, ...]], ...] = (
     (2.7, ("step",)),
     (2.8, ("training", "objectives", "channel_choice")),
     (2.7, ("mixed_precision",)),
-    (2.9, ("curves", "batchnorm", "lesson")),
+    (2.9, ("curves", "batchnorm", "lesson", "meta")),
     (2.95, ("sparsity_choice",)),
     (2.8, ("page.figures", "page.words", "page.serving")),
     (2.9, ("page.card", "page.decisions", "page.drawings")),

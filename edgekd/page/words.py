@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekd import ensemble
-from edgekd.config.distill import Distill
+from edgekd.config.distill import META, Distill
 from edgekd.config.prune import Prune
 from edgekd.config.quantize import Quantize
 from edgekd.config.teacher import Teacher
@@ -62,6 +62,11 @@ def _distillation(d: Distill) -> str:
     temperature = f"{d.temperature:g}" + (f" to {d.temperature_end:g}" if d.temperature_end is not None else "")
     text = f"The student learned {_MODES[d.mode].format(views=views)}; loss {losses} at temperature {temperature}, "
     text += f"the labels counting {share}."
+    if d.schedule == META:
+        text += (
+            " Both were learned along from there, by the student's loss on "
+            f"{d.meta_fraction:.0%} of the training images, which it did not learn from."
+        )
     if d.finetune_epochs:
         text += f" Then {_count(d.finetune_epochs, 'epoch')} on the labels alone, kept only where val improved."
     if d.train_alone:
