@@ -261,7 +261,7 @@ def _check_across(recipe: Recipe) -> None:
     if len(set(recipe.quantize.variants)) < len(recipe.quantize.variants):
         raise RecipeError(f"quantize.variants = {list(recipe.quantize.variants)}: each at most once")
     check_quantize(recipe.quantize)
-    check_search(recipe.search)
+    check_search(recipe.search, recipe.budget)
     check_price(recipe.benchmark)
     if recipe.quantize.float_layers and recipe.quantize.mixed != "none":
         raise RecipeError(

@@ -81,12 +81,17 @@ def _pruning(p: Prune) -> str:
         + ("two of each four neighbours, " if p.pattern == "2:4" else "")
         + ("shared out by how sensitive each layer is" if p.allocation == "sensitivity" else "alike in every layer"),
         "channel": f"whole channels removed by {p.criterion} until {p.keep_macs:.0%} of the MACs remained"
-        + (f", in {p.rounds} rounds" if p.rounds > 1 else ""),
+        + (f", in {p.rounds} rounds" if p.rounds > 1 else "")
+        + (f", {_ratios(p)} as given" if p.layer_channel_ratios else ""),
         "cluster": f"the weights of each layer share {p.num_clusters} values at most",
     }[p.method]
     if p.method == "none":
         return how
     return f"{how[:1].upper()}{how[1:]}; trained on with the loss of the distillation, {_course(p.training)}."
+
+
+def _ratios(p: Prune) -> str:
+    return ", ".join(f"{ratio:.0%} of {name}" for name, ratio in p.layer_channel_ratios.items())
 
 
 def _quantization(q: Quantize, num_calibration: int) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from edgekd.artifact import digest_json
-from edgekd.config.search import ACCURACIES
+from edgekd.config.search import ACCURACIES, POLICY_GRADIENT
 from edgekd.errors import MissingRequirementError, UserError
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
@@ -135,6 +135,10 @@ def _lives(attributes: dict[str, Any]) -> bool:
 
 def _sampler(engine: Any, recipe_: Recipe, seed: int) -> Any:
     search, samplers = recipe_.search, engine.samplers
+    if search.controller == POLICY_GRADIENT:
+        from edgekd.search.policy_sampler import PolicySampler
+
+        return PolicySampler(search.objectives, seed)
     if search.sampler == "tpe":
         return samplers.TPESampler(seed=seed, n_startup_trials=search.num_startup_trials, constant_liar=True)
     if search.sampler == "nsga2":
