@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from edgekd import _keras, ensemble, fake_quant, losses, micro, onnx_export, target, tflite, vela
 from edgekd.config.distill import META
@@ -172,17 +173,7 @@ def check_fit(resolved: Recipe) -> None:
     """
     from edgekd.stages import prune_channels, prune_weights
 
-    d = resolved.distill
-    # Layers without a name of their own get the names that they will have in the stage.
-    _keras.reset(resolved.seed)
-    student = build_student(
-        d.student,
-        image_size=resolved.data.image_size,
-        num_classes=2,
-        width_multiplier=d.width_multiplier,
-        weights=d.weights,
-        blocks=d.blocks,
-    )
+    student = untrained(resolved)
     if resolved.prune.method == "channel":
         prune_channels.check(student, resolved.prune)
     elif resolved.prune.method in ("weight", "cluster"):
@@ -192,3 +183,20 @@ def check_fit(resolved: Recipe) -> None:
         tflite.check_layers(view, resolved.quantize.float_layers, "quantize.float_layers")
     if resolved.quantize.method == "qat":
         fake_quant.check(student)
+
+
+def untrained(recipe_: Recipe) -> Any:
+    """The student of a recipe, whose layers have the names that they will have in the stage that trains it.
+
+    Of two classes, and of 64 pixels where the recipe leaves the size to the data.
+    """
+    d = recipe_.distill
+    _keras.reset(recipe_.seed)
+    return build_student(
+        d.student,
+        image_size=recipe_.data.image_size or 64,
+        num_classes=2,
+        width_multiplier=d.width_multiplier,
+        weights=d.weights,
+        blocks=d.blocks,
+    )

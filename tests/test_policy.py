@@ -17,7 +17,7 @@ from edgekd import recipe  # noqa: E402
 from edgekd.errors import RecipeError  # noqa: E402
 from edgekd.limits import limit  # noqa: E402
 from edgekd.search import policy, result, study  # noqa: E402
-from edgekd.search.policy_sampler import PolicySampler, nearest, reward_of, values_of  # noqa: E402
+from edgekd.search.policy_sampler import PolicySampler, nearest, values_of  # noqa: E402
 
 
 @pytest.mark.parametrize(("count", "ordered"), [(7, True), (2, True), (4, False)])
@@ -65,17 +65,17 @@ def test_rewards_by_hand() -> None:
     recall = limit('min_recall."ill"', 0.8, 0.6, at_most=False)
     held = limit("max_p50_ms", 2.0, 1.0, at_most=True)
     figures = {"auc": 0.9, "accuracy": 0.8}
-    assert reward_of(trial("COMPLETE", measured=figures, limits=[held]), "auc") == 0.9
-    assert reward_of(trial("COMPLETE", measured=figures, limits=[]), "accuracy") == 0.8
+    assert study.reward_of(trial("COMPLETE", measured=figures, limits=[held]), "auc") == 0.9
+    assert study.reward_of(trial("COMPLETE", measured=figures, limits=[]), "accuracy") == 0.8
     missed = trial("COMPLETE", measured=figures, limits=[held, size, recall])
-    assert reward_of(missed, "auc") == pytest.approx(0.9 - (0.3 + 0.25))
+    assert study.reward_of(missed, "auc") == pytest.approx(0.9 - (0.3 + 0.25))
     far = limit("max_tflite_bytes", 100, 900, at_most=True)
-    assert reward_of(trial("COMPLETE", measured=figures, limits=[far]), "auc") == pytest.approx(0.9 - 1.0)
-    assert reward_of(trial("PRUNED", seen={0: 0.5, 2: 0.7, 1: 0.6}), "auc") == 0.7
-    assert reward_of(trial("FAIL", problem="cannot be made"), "auc") == -1.0
+    assert study.reward_of(trial("COMPLETE", measured=figures, limits=[far]), "auc") == pytest.approx(0.9 - 1.0)
+    assert study.reward_of(trial("PRUNED", seen={0: 0.5, 2: 0.7, 1: 0.6}), "auc") == 0.7
+    assert study.reward_of(trial("FAIL", problem="cannot be made"), "auc") == -1.0
     for lost in ({}, {"problem": study.DIED}, {"problem": study.OUT_OF_TIME}):
-        assert reward_of(trial("FAIL", **lost), "auc") is None
-    assert reward_of(trial("RUNNING"), "auc") is None
+        assert study.reward_of(trial("FAIL", **lost), "auc") is None
+    assert study.reward_of(trial("RUNNING"), "auc") is None
 
 
 def test_a_dimension_as_values() -> None:
@@ -90,6 +90,10 @@ def test_a_dimension_as_values() -> None:
     assert values_of(of.IntDistribution(1, 4, log=True)) == ([1, 2, 3, 4], True)
     assert nearest([0.0, 0.25, 0.5], 0.4, ordered=True) == 2
     assert nearest(("b", "a"), "a", ordered=False) == 1
+
+
+def sampler(seed: int) -> PolicySampler:
+    return PolicySampler(lambda ended: study.reward_of(ended, "auc"), seed)
 
 
 BEST = {"stem": 0.1, "block1": 0.6, "block2": 0.3, "block3": 0.8, "block4": 0.5}
@@ -107,10 +111,10 @@ def toy(drawn: Any) -> float:
     return accuracy
 
 
-def searched(sampler: Any, count: int, opened: Any = None) -> Any:
+def searched(by: Any, count: int, opened: Any = None) -> Any:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    opened = opened or optuna.create_study(direction="maximize", sampler=sampler)
-    opened.sampler = sampler
+    opened = opened or optuna.create_study(direction="maximize", sampler=by)
+    opened.sampler = by
     opened.optimize(toy, n_trials=count)
     return opened
 
@@ -122,7 +126,7 @@ def found_by(opened: Any) -> tuple[float, float]:
 
 
 def test_it_comes_nearer_to_a_known_optimum_than_random_search() -> None:
-    ours = [found_by(searched(PolicySampler(["auc"], seed), 60)) for seed in range(12)]
+    ours = [found_by(searched(sampler(seed), 60)) for seed in range(12)]
     control = [found_by(searched(optuna.samplers.RandomSampler(seed), 60)) for seed in range(12)]
     won = sum(one[0] > other[0] for one, other in zip(ours, control, strict=True))
     assert won >= 10  # by chance in 2 of 100 times
@@ -137,11 +141,11 @@ def test_a_study_that_is_gone_on_with_draws_the_same(tmp_path: Path) -> None:
         storage = optuna.storages.JournalStorage(backend)
         return optuna.create_study(storage=storage, study_name="toy", direction="maximize", load_if_exists=True)
 
-    whole = searched(PolicySampler(["auc"], 3), 14)
-    searched(PolicySampler(["auc"], 3), 9, opened())
-    again = searched(PolicySampler(["auc"], 3), 5, opened())
+    whole = searched(sampler(3), 14)
+    searched(sampler(3), 9, opened())
+    again = searched(sampler(3), 5, opened())
     assert [ended.params for ended in again.get_trials()] == [ended.params for ended in whole.get_trials()]
-    other = searched(PolicySampler(["auc"], 4), 2)
+    other = searched(sampler(4), 2)
     assert other.get_trials()[0].params != whole.get_trials()[0].params
 
 

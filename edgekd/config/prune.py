@@ -62,9 +62,9 @@ class Prune:
     layer_channel_ratios: Mapping[str, float] = field(
         default_factory=dict,
         metadata={
-            "doc": "channel: fraction of the channels that go of the layers of a group, by the group's name, the name of "
-            "one of its layers, or a pattern of group names (block_1_*); a name before a pattern, a longer pattern "
-            "before a shorter. The others go as far as keep_macs wants; at 1 they stay whole",
+            "doc": "channel: fraction of the channels that go of a layer, by its name, and of those that can only go "
+            "with it; or of all that a pattern fits (block_1_*); a name before a pattern, a longer pattern before a "
+            "shorter. The others go as far as keep_macs wants; at 1 they stay whole",
             "minimum": 0,
             "below": 1,
         },

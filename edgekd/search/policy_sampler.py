@@ -7,15 +7,13 @@ equal trials and an equal seed give the equal next draw.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import optuna
 
-from edgekd.config.search import ACCURACIES
-from edgekd.limits import shortfall
-from edgekd.search import policy, study
+from edgekd.search import policy
 
 MAX_VALUES = 64
 """Into so many values, evenly spaced, a range is cut that has more."""
@@ -25,13 +23,12 @@ class PolicySampler(optuna.samplers.BaseSampler):
     """Draws each dimension by what REINFORCE has learned from the trials that have ended.
 
     Args:
-        objectives: of the search; the first accuracy among them is the reward.
+        reward: what a trial has earned; None where it tells nothing.
         seed: of the draws.
     """
 
-    def __init__(self, objectives: Sequence[str], seed: int):
-        self.accuracy = next(name for name in objectives if name in ACCURACIES)
-        self.seed = seed
+    def __init__(self, reward: Callable[[Any], float | None], seed: int):
+        self.reward, self.seed = reward, seed
 
     def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
         """Nothing: each dimension is drawn by itself."""
@@ -47,7 +44,7 @@ class PolicySampler(optuna.samplers.BaseSampler):
         told = [
             (ended, reward)
             for ended in study.get_trials(deepcopy=False)
-            if param_name in ended.params and (reward := reward_of(ended, self.accuracy)) is not None
+            if param_name in ended.params and (reward := self.reward(ended)) is not None
         ]
         taken = [nearest(choices, ended.params[param_name], ordered=ordered) for ended, _ in told]
         known = policy.features(len(choices), ordered=ordered)
@@ -75,29 +72,3 @@ def values_of(distribution: Any) -> tuple[Sequence[Any], bool]:
 def nearest(choices: Sequence[Any], value: Any, *, ordered: bool) -> int:
     """Place of a value, or of the one nearest to it, as another sampler may have drawn it."""
     return int(np.argmin(np.abs(np.asarray(choices) - value))) if ordered else list(choices).index(value)
-
-
-def reward_of(trial: Any, accuracy: str) -> float | None:
-    """What a trial has earned; None where it tells nothing, as it runs, was killed, or its time was up.
-
-    ===========================  ==================================================================
-    keeps the budget             the accuracy on val, in [0, 1]
-    does not                     that, less the shortfall: that of each limit as a share of it, at most 1 in all
-    cannot be made               -1
-    was stopped early            the last AUC on val: of a student that is behind
-    ===========================  ==================================================================
-    """
-    state, attributes = trial.state.name, trial.user_attrs
-    if state == "COMPLETE":
-        return _earned(attributes.get(study.MEASURED), attributes.get(study.LIMITS, ()), accuracy)
-    if state == "PRUNED" and trial.intermediate_values:
-        return float(trial.intermediate_values[max(trial.intermediate_values)])
-    problem = attributes.get(study.PROBLEM)
-    return -1.0 if state == "FAIL" and problem not in (None, study.DIED, study.OUT_OF_TIME) else None
-
-
-def _earned(measured: Mapping[str, Any] | None, limits: Sequence[Mapping[str, Any]], accuracy: str) -> float | None:
-    if measured is None:
-        return None
-    missed = sum(shortfall(row) for row in limits if not row["held"])
-    return float(measured[accuracy]) - min(1.0, missed)
