@@ -19,7 +19,7 @@ MAX_VALUES = 64
 """Into so many values, evenly spaced, a range is cut that has more."""
 
 
-class PolicySampler(optuna.samplers.BaseSampler):
+class PolicySampler(optuna.samplers.BaseSampler):  # type: ignore[misc]  # follow_imports = "skip"
     """Draws each dimension by what REINFORCE has learned from the trials that have ended.
 
     Args:
