@@ -14,20 +14,20 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import _arms
 import _host
 import numpy as np
 
-from edgekd import api, data, pipeline, recipe, statistics
-from edgekd.artifact import read_json, write_json
+from edgekd import api, data, pipeline, statistics
 from edgekd.cache import Cache, default_root
 from edgekd.claims import shipped_of
+from edgekd.options import to_table
 from edgekd.recipe import Recipe
-from edgekd.search import search, space
+from edgekd.search import space
 from edgekd.stages.benchmark import benchmark
 
 OBJECTIVES = ("auc", "accuracy", "tflite_bytes", "p50_ms")
@@ -43,38 +43,6 @@ def dominates(figures: Mapping[str, Any], written: Mapping[str, Any], p50_share:
         and figures["tflite_bytes"] <= MAX_BYTES * written["tflite_bytes"]
         and p50_share <= MAX_P50
     )
-
-
-def searched(
-    base: Recipe, arm: str, seed: int, minutes: float, jobs: int, folder: Path, cache: Cache
-) -> dict[str, Any]:
-    """Search from one seed by one sampler for what is left of the minutes; finished arms are read back."""
-    done = folder / "seconds.json"
-    spent = read_json(done)["seconds"] if done.exists() else 0.0
-    resumed = (folder / "study.jsonl").exists()
-    left = 60 * minutes - spent
-    if left > 1:
-        started = time.monotonic()
-        try:
-            search(
-                recipe.from_table({**_table(base), "search": {**_table(base)["search"], "sampler": arm}}),
-                folder,
-                cache=cache,
-                budget_minutes=left / 60,
-                num_workers=jobs,
-                resume=resumed,
-                seed=seed,
-            )
-        finally:
-            write_json(done, {"seconds": spent + time.monotonic() - started})
-    found: dict[str, Any] = read_json(folder / "search.json")
-    return found
-
-
-def _table(value: Recipe) -> dict[str, Any]:
-    from edgekd.options import to_table
-
-    return to_table(value)
 
 
 def summary(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,13 +97,15 @@ def main() -> None:
     asked: argparse.Namespace = parser.parse_args()
     _host.show_progress()
     base = api.load_recipe(asked.recipe, data=asked.data, overrides=api.parse_overrides(tuple(asked.set)))
-    base = recipe.from_table({**_table(base), "search": {**_table(base)["search"], "objectives": list(OBJECTIVES)}})
+    base = _arms.changed(base, search={"objectives": list(OBJECTIVES)})
     cache = Cache(asked.cache_dir or default_root())
     right_before, auc_before = on_test(space.changed(base, {}), cache)
     arms: dict[str, Any] = {}
     for arm in asked.arms.split(","):
         for seed in map(int, asked.seeds.split(",")):
-            found = searched(base, arm, seed, asked.minutes, asked.jobs, asked.work / f"{arm}-{seed}", cache)
+            asked_of = {"seed": seed, "jobs": asked.jobs, "minutes": asked.minutes}
+            sampled = _arms.changed(base, search={"sampler": arm})
+            found = _arms.searched(sampled, asked.work / f"{arm}-{seed}", cache, **asked_of)
             row = summary(found)
             if row["chosen"]:
                 chosen = space.changed(base, row["chosen"]["changes"])
@@ -153,7 +123,7 @@ def main() -> None:
             arms.setdefault(arm, {})[str(seed)] = row
     as_written = {"top1": float(right_before.mean()), "auc": auc_before, "n": len(right_before)}
     result = {"benchmark": "search", "recipe": asked.recipe, "minutes": asked.minutes, "jobs": asked.jobs}
-    space_ = _table(base)["search"]["space"]
+    space_ = to_table(base)["search"]["space"]
     _host.report(
         {**result, "space": space_, "test_as_written": as_written, "arms": arms, **_host.words(asked)}, asked.out
     )

@@ -144,6 +144,8 @@ class Builder(StageRunner):
         found = {"distilled": steps}
         # Where the student once started is told by its weights; whether another was trained alone does not matter.
         went_on = dataclasses.replace(d, weights="none", train_alone=False)
+        if learned := made.facts["schedule"]:
+            went_on = dataclasses.replace(went_on, schedule="fixed", **learned)
         preserve = "nothing"
         if "prune" not in skipped:
             prune, step, preserve = {

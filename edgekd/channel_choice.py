@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import fnmatch
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ from edgekd import channels
 from edgekd._keras import tf
 from edgekd.config.training import Training, Views
 from edgekd.data import Dataset
-from edgekd.errors import ModelError, RecipeError
+from edgekd.errors import ModelError, RecipeError, did_you_mean
 from edgekd.logits_store import LogitsStore
 from edgekd.step import Batch, Objective, epoch_order, make_batch, weights_of_classes
 from edgekd.views import show
 
 # Two thousand images at the default batch size: seconds of work, and more of them hardly change the order.
 MAX_BATCHES = 16
+
+RATIOS = "prune.layer_channel_ratios"
 
 
 def follow(model: Any, protected_layers: Iterable[str]) -> channels.Structure:
@@ -33,6 +36,47 @@ def follow(model: Any, protected_layers: Iterable[str]) -> channels.Structure:
         raise RecipeError(f"prune.protected_layers: {error}") from None
     except ModelError as error:
         raise ModelError(f'prune.method = "channel": {error}; or set prune.method = "weight"') from None
+
+
+def ratios(structure: channels.Structure, wanted: Mapping[str, float]) -> dict[str, float]:
+    """The fraction that goes of each group that ``prune.layer_channel_ratios`` says something of.
+
+    Args:
+        structure: of the student.
+        wanted: fractions by names of groups, of layers, or patterns of group names, as :mod:`fnmatch` reads them. A
+            pattern passes over groups that have to stay whole.
+
+    Raises:
+        RecipeError: a name that is not there, or of a group that has to stay whole, or two for one group; a pattern
+            that fits no group.
+    """
+    found: dict[str, float] = {}
+    whole = [group.name for group in structure.prunable]
+    # The longest pattern last: what comes later wins.
+    for pattern in sorted(filter(_is_pattern, wanted), key=lambda text: (len(text), text)):
+        fitting = fnmatch.filter(whole, pattern)
+        if not fitting:
+            raise RecipeError(f'{RATIOS}."{pattern}" fits no group of channels; there are: {", ".join(whole)}')
+        found |= dict.fromkeys(fitting, wanted[pattern])
+    of_layer = {layer: group for group in structure.groups.values() for layer in group.layers}
+    named: dict[str, str] = {}
+    for name in wanted:
+        if _is_pattern(name):
+            continue
+        group = structure.groups.get(name) or of_layer.get(name)
+        if group is None:
+            raise RecipeError(f'{RATIOS}."{name}": no layer makes such channels{did_you_mean(name, whole)}')
+        if group.kept_because and wanted[name]:
+            raise RecipeError(f'{RATIOS}."{name}" = {wanted[name]:g}: {group.kept_because}; leave it out')
+        if group.name in named:
+            raise RecipeError(f'{RATIOS}: "{named[group.name]}" and "{name}" lose the same channels; name one of them')
+        named[group.name] = name
+        found[group.name] = wanted[name]
+    return found
+
+
+def _is_pattern(name: str) -> bool:
+    return any(mark in name for mark in "*?[")
 
 
 def check_removable(structure: channels.Structure, multiple: int) -> None:

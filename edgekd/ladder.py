@@ -20,7 +20,7 @@ from typing import Any
 
 from edgekd import recipe, target
 from edgekd.errors import RecipeError
-from edgekd.limits import REFUSED
+from edgekd.limits import REFUSED, shortfall
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
 from edgekd.report_format import plain
@@ -36,7 +36,8 @@ def _less_pruning(share: float) -> Change:
     def change(recipe_: Recipe) -> Mapping[str, Mapping[str, Any]]:
         prune = recipe_.prune
         if prune.method == "channel":
-            return {"prune": {"keep_macs": 1 - share * (1 - prune.keep_macs)}}
+            ratios = {name: share * ratio for name, ratio in prune.layer_channel_ratios.items()}
+            return {"prune": {"keep_macs": 1 - share * (1 - prune.keep_macs), "layer_channel_ratios": ratios}}
         if prune.method == "weight" and prune.pattern == "unstructured":
             final = share * prune.final_sparsity
             layers = {name: share * sparsity for name, sparsity in prune.layer_sparsities.items()}
@@ -221,7 +222,7 @@ def nearest(trials: Sequence[Trial]) -> Trial:
     """The one that holds; else the one that misses the fewest limits, and of these by the smallest share of a limit."""
 
     def distance(trial: Trial) -> tuple[int, float]:
-        shares = [abs(row["measured"] - row["limit"]) / (row["limit"] or 1.0) for row in trial.missed]
+        shares = [shortfall(row) for row in trial.missed]
         return len(shares), max(shares, default=0.0)
 
     return min((trial for trial in trials if not trial.problem), key=distance)

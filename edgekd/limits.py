@@ -18,6 +18,11 @@ def limit(id: str, limit: float, measured: float, *, at_most: bool) -> dict[str,
     return {"id": id, "limit": limit, "measured": measured, "held": measured <= limit if at_most else measured >= limit}
 
 
+def shortfall(row: Figures) -> float:
+    """By how much a limit is missed, as a share of it."""
+    return abs(float(row["measured"]) - float(row["limit"])) / (float(row["limit"]) or 1.0)
+
+
 def recalls(limits: Mapping[str, float], figures: Figures) -> list[dict[str, Any]]:
     """Least recalls, by class name, against the figures of a model on a split."""
     found = {row["name"]: row["recall"] for row in figures["per_class"]}

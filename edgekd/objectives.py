@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 from edgekd import losses
@@ -9,17 +11,21 @@ from edgekd.config.distill import Distill
 from edgekd.step import Batch, Objective
 from edgekd.tasks import SOFTMAX
 
+Course = Callable[[Batch], tuple[Any, Any]]
+"""From a batch to temperature and weight of the loss on the labels, at its step."""
 
-def on_stored_logits(config: Distill, head: str = SOFTMAX) -> Objective:
+
+def on_stored_logits(config: Distill, head: str = SOFTMAX, learned: Course | None = None) -> Objective:
     """The losses of a recipe, with the teacher's logits as they are stored.
 
     Args:
         config: losses on logits, and the course of temperature and weight.
         head: of the task: ``softmax`` or ``sigmoid``.
+        learned: another course than the recipe's.
     """
-    total = losses.objective(config).function
+    total, taken = losses.objective(config).function, learned or functools.partial(course, config)
     return lambda batch, logits: total(
-        losses.Signals(batch.targets, logits, batch.soft_targets, *course(config, batch), batch.weights, head=head)
+        losses.Signals(batch.targets, logits, batch.soft_targets, *taken(batch), batch.weights, head=head)
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from edgekd import _keras, ensemble, fake_quant, losses, micro, onnx_export, target, tflite, vela
+from edgekd.config.distill import META
 from edgekd.errors import RecipeError, UserError, did_you_mean
 from edgekd.ladder import is_limited
 from edgekd.models import STUDENTS, build_student, check_start, check_teacher, check_use
@@ -120,7 +122,7 @@ def check_shared(resolved: Recipe, num_workers: int) -> None:
 
     Raises:
         RecipeError: a batch with fewer images than workers; a budget, or a target with limits, for which what one
-            machine measures decides.
+            machine measures decides; a schedule that is learned.
     """
     if is_limited(resolved):
         named = (
@@ -129,6 +131,11 @@ def check_shared(resolved: Recipe, num_workers: int) -> None:
         raise RecipeError(
             f"{named} tries one recipe after the other, and cannot be kept by {num_workers} workers; build without "
             "--workers and TF_CONFIG, or leave it out"
+        )
+    if resolved.distill.schedule == META:
+        raise RecipeError(
+            f'distill.schedule = "{META}" looks a step ahead in one process; build without --workers and TF_CONFIG, or '
+            'set distill.schedule = "fixed"'
         )
     tables = {f"{key}.training": table.training for key, table in ensemble.tables(resolved.teacher).items()}
     tables |= {"distill.training": resolved.distill.training, "prune.training": resolved.prune.training}
@@ -166,17 +173,7 @@ def check_fit(resolved: Recipe) -> None:
     """
     from edgekd.stages import prune_channels, prune_weights
 
-    d = resolved.distill
-    # Layers without a name of their own get the names that they will have in the stage.
-    _keras.reset(resolved.seed)
-    student = build_student(
-        d.student,
-        image_size=resolved.data.image_size,
-        num_classes=2,
-        width_multiplier=d.width_multiplier,
-        weights=d.weights,
-        blocks=d.blocks,
-    )
+    student = untrained(resolved)
     if resolved.prune.method == "channel":
         prune_channels.check(student, resolved.prune)
     elif resolved.prune.method in ("weight", "cluster"):
@@ -186,3 +183,20 @@ def check_fit(resolved: Recipe) -> None:
         tflite.check_layers(view, resolved.quantize.float_layers, "quantize.float_layers")
     if resolved.quantize.method == "qat":
         fake_quant.check(student)
+
+
+def untrained(recipe_: Recipe) -> Any:
+    """The student of a recipe, whose layers have the names that they will have in the stage that trains it.
+
+    Of two classes, and of 64 pixels where the recipe leaves the size to the data.
+    """
+    d = recipe_.distill
+    _keras.reset(recipe_.seed)
+    return build_student(
+        d.student,
+        image_size=recipe_.data.image_size or 64,
+        num_classes=2,
+        width_multiplier=d.width_multiplier,
+        weights=d.weights,
+        blocks=d.blocks,
+    )

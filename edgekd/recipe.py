@@ -20,7 +20,7 @@ from edgekd.config.blocks import check_blocks
 from edgekd.config.budget import Budget
 from edgekd.config.bundle import Bundle
 from edgekd.config.data import Data
-from edgekd.config.distill import Distill
+from edgekd.config.distill import Distill, check_distill
 from edgekd.config.nas import Nas, check_nas
 from edgekd.config.prune import Prune, check_prune
 from edgekd.config.quantize import Quantize, check_quantize
@@ -235,6 +235,7 @@ def _check_across(recipe: Recipe) -> None:
     if not recipe.data.name and not recipe.data.path:
         raise RecipeError('data.name = "": name a data set (data.name), or give --data PATH')
     check_blocks(recipe.distill.blocks)
+    check_distill(recipe.distill)
     check_nas(recipe.nas)
     check_prune(recipe.prune)
     for name in ("sparsities", "channel_fractions"):
@@ -260,7 +261,7 @@ def _check_across(recipe: Recipe) -> None:
     if len(set(recipe.quantize.variants)) < len(recipe.quantize.variants):
         raise RecipeError(f"quantize.variants = {list(recipe.quantize.variants)}: each at most once")
     check_quantize(recipe.quantize)
-    check_search(recipe.search)
+    check_search(recipe.search, recipe.budget)
     check_price(recipe.benchmark)
     if recipe.quantize.float_layers and recipe.quantize.mixed != "none":
         raise RecipeError(

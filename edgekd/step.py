@@ -83,12 +83,22 @@ def num_steps(training: Training, num_train: int) -> int:
 
 
 def make_batches(
-    split: Split, training: Training, views: Views, seed: int, soft_targets: LogitsStore | None, first: int
+    split: Split,
+    training: Training,
+    views: Views,
+    seed: int,
+    soft_targets: LogitsStore | None,
+    first: int,
+    members: NDArray[np.integer] | None = None,
 ) -> Iterator[Batch]:
-    """Every batch of a training from step ``first`` on: epoch by epoch, in the order and the view drawn for each."""
-    class_weights, per_epoch = weights_of_classes(training, split), num_steps(training, len(split.labels))
+    """Every batch of a training from step ``first`` on: epoch by epoch, in the order and the view drawn for each.
+
+    With ``members``, the indices of some images, only of these.
+    """
+    chosen = np.arange(len(split.labels)) if members is None else members
+    class_weights, per_epoch = weights_of_classes(training, split), num_steps(training, len(chosen))
     for epoch in range(first // per_epoch, training.epochs):
-        order = epoch_order(seed, epoch, len(split.labels))
+        order = chosen[epoch_order(seed, epoch, len(chosen))]
         view = epoch if soft_targets is None else epoch % len(soft_targets)
         for step in range(max(first, epoch * per_epoch), (epoch + 1) * per_epoch):
             indices = np.sort(order[step % per_epoch * training.batch_size :][: training.batch_size])

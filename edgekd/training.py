@@ -28,7 +28,7 @@ from edgekd.errors import TrainingError
 from edgekd.logits_store import LogitsStore
 from edgekd.mapped import release
 from edgekd.progress import Progress
-from edgekd.step import Learner, learning_rate_at, make_batches, make_optimizer, make_step, num_steps
+from edgekd.step import Batch, Learner, learning_rate_at, make_batches, make_optimizer, make_step, num_steps
 from edgekd.synchronize import synchronized
 from edgekd.tasks import probabilities
 from edgekd.workers import ALONE, Workers
@@ -41,11 +41,21 @@ SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 @dataclass(frozen=True)
 class Hooks:
-    """What pruning does at the three places where tfmot wants to be called in a custom loop."""
+    """What pruning and learned schedules do within the loop.
+
+    Attributes:
+        on_start: takes the optimizer.
+        before_step: called before each step.
+        look_ahead: takes the batch of the coming step.
+        before_evaluation: called at the end of each epoch.
+        figures: of an epoch, beside the loss; they go into its record.
+    """
 
     on_start: Callable[[Any], None] = lambda optimizer: None
     before_step: Callable[[], None] = lambda: None
+    look_ahead: Callable[[Batch], None] = lambda batch: None
     before_evaluation: Callable[[], None] = lambda: None
+    figures: Callable[[], Mapping[str, float]] = dict
 
 
 def fit(
@@ -63,6 +73,7 @@ def fit(
     first_epoch_kept: int = 0,
     keep_initial: bool = False,
     workers: Workers = ALONE,
+    members: NDArray[np.integer] | None = None,
 ) -> list[dict[str, float]]:
     """Train the learner's model in place and leave it with the weights of the epoch that was best on val, or the last.
 
@@ -79,14 +90,15 @@ def fit(
         title: of the task.
         soft_targets: teacher's stored logits; epoch ``e`` shows view ``e % num_views``. Without them every epoch shows
             a view of its own.
-        hooks: calls that pruning needs.
+        hooks: calls within the loop.
         first_epoch_kept: epochs before this one are not candidates (pruning has not reached its sparsity).
         keep_initial: the weights at the start are a candidate too.
         workers: who share each step. All leave the same weights and history; the chief alone writes to ``work``.
+        members: indices of the training images that are learned from; None: all.
 
     Returns:
         One record per epoch: ``{"epoch", "loss", "val_loss", "val_top1", "val_auc"}``, the accuracy
-        by its name for the task.
+        by its name for the task, and the figures of the hooks.
 
     Raises:
         TrainingError: the loss is not a number.
@@ -95,7 +107,7 @@ def fit(
     hooks, model = hooks or Hooks(), learner.model
     if training.keep == "last":
         first_epoch_kept = training.epochs - 1
-    steps_per_epoch = num_steps(training, len(dataset.train.labels))
+    steps_per_epoch = num_steps(training, len(dataset.train.labels if members is None else members))
     total_steps = training.epochs * steps_per_epoch
     optimizer = make_optimizer(learner, training)
     predict = make_predict(model)
@@ -110,7 +122,7 @@ def fit(
     hooks.on_start(optimizer)
     step_function = make_step(learner, optimizer, workers)
     last_saved = time.monotonic()
-    batches = make_batches(dataset.train, training, views, seed, soft_targets, state.step)
+    batches = make_batches(dataset.train, training, views, seed, soft_targets, state.step, members)
     with (
         synchronized(networks, workers.count > 1),
         progress.task(title, total_steps * training.batch_size) as task,
@@ -123,6 +135,7 @@ def fit(
             batch = next(waiting)
             hooks.before_step()
             batch = batch._replace(scene=workers.own(batch.scene))
+            hooks.look_ahead(batch)
             with workers.noticing():
                 loss = float(step_function(learning_rate_at(training, state.step, steps_per_epoch), batch))
             if not math.isfinite(loss):
@@ -137,7 +150,11 @@ def fit(
             if epoch_ends:
                 hooks.before_evaluation()
                 score = workers.from_chief(lambda: evaluate(predict, dataset.val))
-                _end_epoch(model, score, state, epoch, steps_per_epoch, first_epoch_kept)
+                state.history.append(_record(epoch, state.loss_sum / steps_per_epoch, score, hooks.figures()))
+                state.loss_sum = 0.0
+                reached = rank(score)
+                if epoch >= first_epoch_kept and (state.best is None or reached > state.best):
+                    state.best, state.best_weights = reached, model.get_weights()
             if epoch_ends or time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS:
                 if workers.is_chief:
                     checkpoint.save(place, networks, optimizer, state)
@@ -182,17 +199,5 @@ def rank(score: Mapping[str, float]) -> tuple[float, float]:
     return score["auc"], -score["loss"]
 
 
-def _end_epoch(
-    model: Any, score: dict[str, float], state: State, epoch: int, steps_per_epoch: int, first_epoch_kept: int
-) -> None:
-    state.history.append(
-        {
-            "epoch": epoch,
-            "loss": state.loss_sum / steps_per_epoch,
-            **{f"val_{name}": value for name, value in score.items()},
-        }
-    )
-    state.loss_sum = 0.0
-    reached = rank(score)
-    if epoch >= first_epoch_kept and (state.best is None or reached > state.best):
-        state.best, state.best_weights = reached, model.get_weights()
+def _record(epoch: int, loss: float, score: Mapping[str, float], more: Mapping[str, float]) -> dict[str, float]:
+    return {"epoch": epoch, "loss": loss, **{f"val_{name}": value for name, value in score.items()}, **more}

@@ -101,6 +101,18 @@ def test_ratios_out_of_range(ratios: dict[str, float], message: str) -> None:
         channels.by_ratios(chain(), scores(a=1.0), ratios)
 
 
+def test_ratios_that_are_settled_leave_the_rest_to_the_budget() -> None:
+    """Only b is left to make up the rest, though it is a's channels or b's that go at 0.501 or 0.579, see chain."""
+    half = channels.by_scores(chain(), scores(a=9.0, b=1.0), 1.0, ratios={"a": 0.5})
+    assert {name: len(places) for name, places in half.removed.items()} == {"a": 8}
+    both = channels.by_scores(chain(), scores(a=9.0, b=1.0), 0.5, ratios={"a": 0.5})
+    assert {name: len(places) for name, places in both.removed.items()} == {"a": 8, "b": 8}
+    curves = {name: [(0.0, 1.0), (0.5, 1.5)] for name in ("a", "b")}
+    assert channels.by_curves(chain(), scores(a=9.0, b=1.0), curves, 0.5, ratios={"a": 0.5}) == both
+    with pytest.raises(RecipeError, match=r"keep_macs = 0\.5 cannot be reached: .*, 0\.579 of the"):
+        channels.by_scores(chain(), scores(a=9.0, b=1.0), 0.5, ratios={"a": 0.0})
+
+
 def test_a_ratio_for_a_group_that_is_not_there() -> None:
     with pytest.raises(ModelError, match=r'^no group of channels "logit"; did you mean "logits"\?$'):
         channels.by_ratios(chain(), {}, {"logit": 0.5})

@@ -232,6 +232,23 @@ def test_a_damaged_plan_is_made_again(
             r"prune\.keep_macs = 0\.01 cannot be reached: .*channel_multiple \(4\)",
         ),
         ({"channel_multiple": 16}, RecipeError, r"prune\.keep_macs = 0\.5 cannot be reached"),
+        (
+            {"layer_channel_ratios": {"stemm": 0.5}},
+            RecipeError,
+            r'prune\.layer_channel_ratios\."stemm": no layer makes such channels; did you mean "stem"\?',
+        ),
+        ({"layer_channel_ratios": {"block*": 0.5}}, RecipeError, r'"block\*" fits no group .*: stem, body$'),
+        ({"layer_channel_ratios": {"logits": 0.5}}, RecipeError, r'"logits" = 0\.5: they are the model\'s output'),
+        (
+            {"layer_channel_ratios": {"stem": 0.5, "stem_bn": 0.25}},
+            RecipeError,
+            r'"stem" and "stem_bn" lose the same channels; name one of them',
+        ),
+        (
+            {"layer_channel_ratios": {"*": 0.1}},
+            RecipeError,
+            r"prune\.keep_macs = 0\.5 cannot be reached: .*; or set prune\.keep_macs = 1",
+        ),
     ],
 )
 def test_what_cannot_be_is_said_of_the_untrained_student(
@@ -240,6 +257,19 @@ def test_what_cannot_be_is_said_of_the_untrained_student(
     with pytest.raises(error, match=message):
         check(tiny_student(), dataclasses.replace(PRUNE, **changes))
     check(tiny_student(), PRUNE)
+
+
+def test_ratios_go_by_name_and_pattern(run: Callable[..., Artifact]) -> None:
+    """Of 16 channels a quarter of the stem's, by its own name, and half of the body's, by the longer pattern."""
+    ratios = {"*": 0.75, "bod*": 0.5, "stem": 0.25}
+    facts = run(layer_channel_ratios=ratios, keep_macs=1.0).facts
+    assert facts["channels"] == {"stem": {"before": 16, "after": 12}, "body": {"before": 16, "after": 8}}
+    structure = channels.follow(tiny_student())
+    wanted = {"*": 0.75, "bod*": 0.5, "stem_bn": 0.25}
+    assert stage.channel_choice.ratios(structure, wanted) == {"stem": 0.25, "body": 0.5}
+    table = {"method": "channel", "rounds": 2, "layer_channel_ratios": ratios}
+    with pytest.raises(RecipeError, match=r"prune\.rounds = 2: prune\.layer_channel_ratios say what goes at once"):
+        recipe.from_table({"name": "tiny", "data": {"name": "synthetic_cells"}, "prune": table})
 
 
 def test_a_layer_that_cannot_be_followed_is_named() -> None:

@@ -117,6 +117,47 @@ def test_whole_numbers_are_drawn_whole() -> None:
     }
 
 
+def with_space(space_: dict[str, Any], **tables: Any) -> recipe.Recipe:
+    table = {"name": "tiny", "data": {"name": "synthetic_cells", "image_size": 32}, "search": {"space": space_}}
+    return recipe.from_table({**table, "distill": {"student": "ds_cnn", "width_multiplier": 0.5}, **tables})
+
+
+def test_ratios_of_channels_and_widths_in_bits_are_dimensions() -> None:
+    space_ = {
+        "prune.layer_channel_ratios.*": {"low": 0.0, "high": 0.5, "step": 0.25},
+        "quantize.float_layers.logits": {"choices": [True, False]},
+    }
+    cut = {"method": "channel", "keep_macs": 1.0}
+    base = with_space(space_, prune=cut, quantize={"float_layers": ["stem"]})
+    space.check(base)
+    drawn = {"prune.layer_channel_ratios.*": 0.25, "quantize.float_layers.logits": True}
+    assert space.suggest(optuna.trial.FixedTrial(drawn), base.search.space) == drawn
+    made_ = space.changed(base, drawn)
+    assert made_.prune.layer_channel_ratios == {"*": 0.25}
+    assert made_.quantize.float_layers == ("stem", "logits")
+    assert space.changed(base, {"quantize.float_layers.stem": False}).quantize.float_layers == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "prune", "words"),
+    [
+        ("nowhere_*", {"method": "channel", "keep_macs": 1.0}, '"nowhere_*" fits no group of channels; there are: '),
+        ("*", {"method": "none"}, 'prune.method = "none" removes no channels; set prune.method = "channel"'),
+        ("*", {"method": "channel", "keep_macs": 0.05}, "prune.keep_macs = 0.05 cannot be reached"),
+    ],
+)
+def test_ratios_that_cannot_be_are_refused(key: str, prune: dict[str, Any], words: str) -> None:
+    space_ = {f"prune.layer_channel_ratios.{key}": {"low": 0.0, "high": 0.5}}
+    with pytest.raises(RecipeError) as refused:
+        space.check(with_space(space_, prune=prune))
+    assert words in str(refused.value)
+
+
+def test_a_name_in_a_list_is_there_or_not() -> None:
+    with pytest.raises(RecipeError, match="true or false, whether the list has"):
+        space.check(with_space({"quantize.float_layers.logits": {"low": 0.0, "high": 1.0}}))
+
+
 def test_the_front_by_hand() -> None:
     """b is beaten by a in both, d costs more than c for the same accuracy; None is no point."""
     figures = [

@@ -23,6 +23,8 @@ LETTERS = {
         "tau": "τ",
         "kappa": "κ",
         "epsilon": "ε",
+        "eta": "η",
+        "phi": "φ",
     },
     **{"delta": "δ", "ell": "ℓ", "Delta": "Δ"},
 }
@@ -32,7 +34,7 @@ OPERATORS = {
     **{"langle": "⟨", "rangle": "⟩", "lfloor": "⌊", "rceil": "⌉", "quad": "\u2003", "odot": "⊙"},
     **{"{": "{", "}": "}", ",": "\u2009"},
 }
-FUNCTIONS = ("log", "exp", "min", "max", "softmax", "std", "mean", "round", "clip", "KL", "CE", "Var")
+FUNCTIONS = ("log", "exp", "min", "max", "softmax", "std", "mean", "round", "clip", "KL", "CE", "Var", "tanh")
 ACCENTS = {"hat": "^", "bar": "¯"}
 # Operators whose limits stand above and below in a displayed formula.
 LARGE = ("sum", "prod")

@@ -1,4 +1,4 @@
-"""Choose the channels that go: by a budget of multiply-accumulates, or by a ratio for each group.
+"""Choose the channels that go: by a budget of multiply-accumulates, by a ratio for each group, or both.
 
 Kernels work on several channels at a time. A group therefore keeps all of its channels or a multiple of 8 of them, and
 8 at least; both numbers can be changed.
@@ -66,6 +66,10 @@ def by_ratios(
         RecipeError: a ratio outside [0, 1), or one above 0 for a group that has to stay whole.
         ModelError: an unknown group, or unusable scores.
     """
+    return lowest(structure, scores, _counts_at(structure, ratios, multiple, minimum))
+
+
+def _counts_at(structure: Structure, ratios: Mapping[str, float], multiple: int, minimum: int) -> dict[str, int]:
     kept = {}
     for name, ratio in ratios.items():
         group = structure.group(name)
@@ -74,7 +78,7 @@ def by_ratios(
         if ratio and group.kept_because:
             raise RecipeError(f'ratio of "{name}" = {ratio:g}, but its channels have to stay: {group.kept_because}')
         kept[name] = count_at(group, ratio, multiple, minimum)
-    return lowest(structure, scores, kept)
+    return kept
 
 
 def by_scores(
@@ -82,6 +86,7 @@ def by_scores(
     scores: Scores,
     keep_macs: float,
     *,
+    ratios: Mapping[str, float] | None = None,
     multiple: int = MULTIPLE,
     minimum: int = MULTIPLE,
 ) -> Plan:
@@ -93,6 +98,7 @@ def by_scores(
         structure: the model.
         scores: of the prunable groups.
         keep_macs: fraction of the multiply-accumulates that may stay, in (0, 1].
+        ratios: fractions that are settled, by group, as for :func:`by_ratios`; the other groups make up the rest.
         multiple: what kept counts are a multiple of.
         minimum: the fewest channels that a group keeps.
 
@@ -104,6 +110,7 @@ def by_scores(
     for group in structure.prunable:
         removed = np.concatenate([[0.0], np.cumsum(np.sort(_scores_of(group, scores)))])
         harms[group.name] = {count: float(removed[len(group) - count]) for count in counts(group, multiple, minimum)}
+    harms |= {name: {count: 0.0} for name, count in _counts_at(structure, ratios or {}, multiple, minimum).items()}
     return lowest(structure, scores, _descend(structure, harms, keep_macs, per_mac=False))
 
 
@@ -113,6 +120,7 @@ def by_curves(
     curves: Mapping[str, Sequence[tuple[float, float]]],
     keep_macs: float,
     *,
+    ratios: Mapping[str, float] | None = None,
     multiple: int = MULTIPLE,
     minimum: int = MULTIPLE,
 ) -> Plan:
@@ -127,7 +135,7 @@ def by_curves(
         scores: decide which channels of a group go.
         curves: for each group that may lose channels, pairs of fraction removed and loss on val, ascending, from
             fraction 0 on. A group goes no further than its last pair.
-        keep_macs: as for :func:`by_scores`.
+        keep_macs, ratios: as for :func:`by_scores`.
         multiple: what kept counts are a multiple of.
         minimum: the fewest channels that a group keeps.
 
@@ -148,6 +156,7 @@ def by_curves(
             for count in counts(group, multiple, minimum)
             if 1 - count / len(group) <= fractions[-1] + 1e-9
         }
+    harms |= {name: {count: 0.0} for name, count in _counts_at(structure, ratios or {}, multiple, minimum).items()}
     return lowest(structure, scores, _descend(structure, harms, keep_macs, per_mac=True))
 
 
@@ -165,7 +174,7 @@ def _descend(
 
     Args:
         structure: the model.
-        harms: for each group what is predicted for each count that it may have, all of its channels included.
+        harms: for each group what is predicted for each count that it may have.
         keep_macs: the budget, a fraction.
         per_mac: harm is weighed against multiply-accumulates saved, not against channels removed.
 
@@ -177,10 +186,10 @@ def _descend(
     macs_of, index = table(structure), {name: place for place, name in enumerate(structure.groups)}
     paths = {index[name]: _path(row) for name, row in harms.items()}
     at = dict.fromkeys(paths, 0)
-    now = np.array([len(group) for group in structure.groups.values()])
-    whole, smallest = macs_of(now), now.copy()
+    sizes = np.array([len(group) for group in structure.groups.values()])
+    whole, now, smallest = macs_of(sizes), sizes.copy(), sizes.copy()
     for group, path in paths.items():
-        smallest[group] = path[-1][0]
+        now[group], smallest[group] = path[0][0], path[-1][0]
     if macs_of(smallest) > keep_macs * whole:
         raise RecipeError(
             f"keep_macs = {keep_macs:g} cannot be reached: with the fewest channels allowed in each group, "
@@ -207,7 +216,7 @@ def _descend(
         groups, harm, after = neighbours(-1)
         gain = np.where(macs_of(after) <= keep_macs * whole, -harm, 0)
         if not groups or gain.max() <= 0:
-            return {name: int(now[place]) for name, place in index.items() if at.get(place, 0)}
+            return {name: int(now[place]) for name, place in index.items() if now[place] < sizes[place]}
         best = int(np.argmax(gain))
         at[groups[best]] -= 1
         now = after[:, best]

@@ -8,7 +8,11 @@ from dataclasses import dataclass, field
 
 from edgekd.config.blocks import Blocks
 from edgekd.config.training import Training, Views
+from edgekd.errors import RecipeError
 from edgekd.options import option
+
+META = "meta"
+STORED = ("stored", "self")
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,20 @@ class Distill:
     hard_loss_weight_end: float | None = option(
         None, "that share at the end of the training, reached linearly; not set: it stays", minimum=0, maximum=1
     )
+    schedule: str = option(
+        "fixed",
+        "fixed: temperature and hard_loss_weight as given, up to their ends where these are set; meta (experimental): "
+        "they start as given and follow the student's loss on training images that are held out, one step of training "
+        "ahead; with stored answers only",
+        choices=("fixed", META),
+    )
+    meta_fraction: float = option(
+        0.1, "meta: share of the training images that is held out; patients stay whole", above=0, maximum=0.5
+    )
+    meta_frequency: int = option(10, "meta: steps of training for each step of the schedule", minimum=1)
+    meta_learning_rate: float = option(
+        0.05, "meta: learning rate (Adam) of the logarithms of temperature and weight", above=0, maximum=1
+    )
     num_views: int = option(8, "views of each image for which the teacher's logits are stored", minimum=1, maximum=1024)
     train_alone: bool = option(
         False, "train the same student for as many steps without the teacher too, for comparison"
@@ -91,3 +109,28 @@ class Distill:
             temperature_end=None,
             hard_loss_weight_end=None,
         )
+
+
+def check_distill(distill: Distill) -> None:
+    """Raise RecipeError where a schedule that is learned contradicts what else is asked for."""
+    if distill.schedule != META:
+        return
+    asked = f'distill.schedule = "{META}"'
+    if distill.mode not in STORED:
+        raise RecipeError(
+            f'{asked} works on stored answers, not with distill.mode = "{distill.mode}"; set distill.mode = "stored"'
+        )
+    for name in ("temperature_end", "hard_loss_weight_end"):
+        if getattr(distill, name) is not None:
+            raise RecipeError(f"distill.{name} = {getattr(distill, name)}: {asked} finds the end itself; leave it out")
+    if not 0 < distill.hard_loss_weight < 1:
+        raise RecipeError(
+            f"distill.hard_loss_weight = {distill.hard_loss_weight:g}: {asked} starts from it; between 0 and 1, so "
+            "that labels and teacher both have a share"
+        )
+    for name in ("mixup_alpha", "cutmix_alpha"):
+        if getattr(distill.views, name):
+            raise RecipeError(
+                f"distill.views.{name} = {getattr(distill.views, name):g} would mix images that {asked} holds out into "
+                "those that are learned from; set it to 0"
+            )

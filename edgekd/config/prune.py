@@ -59,6 +59,16 @@ class Prune:
     keep_macs: float = option(
         0.5, "channel: fraction of the student's multiply-accumulates that may stay", above=0, maximum=1
     )
+    layer_channel_ratios: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata={
+            "doc": "channel: fraction of the channels that go of a layer, by its name, and of those that can only go "
+            "with it; or of all that a pattern fits (block_1_*); a name before a pattern, a longer pattern before a "
+            "shorter. The others go as far as keep_macs wants; at 1 they stay whole",
+            "minimum": 0,
+            "below": 1,
+        },
+    )
     criterion: str = option(
         "taylor",
         "channel: what a channel is worth: l1 (size of its weights), bn_scale (its factor in batch normalization), "
@@ -106,6 +116,10 @@ def check_prune(prune: Prune) -> None:
         raise RecipeError(
             f'prune.initial_sparsity = {prune.initial_sparsity}: prune.{key} = "{value}" has its sparsity from the '
             "first step on; leave it at 0"
+        )
+    if prune.layer_channel_ratios and prune.rounds > 1:
+        raise RecipeError(
+            f"prune.rounds = {prune.rounds}: prune.layer_channel_ratios say what goes at once; set prune.rounds = 1"
         )
     if prune.pattern == "2:4":
         if prune.allocation == "sensitivity":

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edgekd.config.budget import Budget
 from edgekd.errors import RecipeError
 from edgekd.options import option
 
 ACCURACIES = ("auc", "accuracy")
+POLICY_GRADIENT = "policy_gradient"
 COSTS = ("tflite_bytes", "gzip_bytes", "p50_ms")
 
 
@@ -28,6 +30,13 @@ class Dimension:
 class Search:
     """``edgekd search``: recipe keys that may vary, and how the search goes about it."""
 
+    controller: str = option(
+        "sampler",
+        "sampler: what sampler says; policy_gradient (experimental): a policy that is learned by REINFORCE (Williams "
+        "1992) from the accuracy of trials that keep the budget and the shortfall of the others, as in AMC (He et al. "
+        "2018)",
+        choices=("sampler", POLICY_GRADIENT),
+    )
     sampler: str = option(
         "tpe",
         "tpe: tree-structured Parzen estimator (Bergstra et al. 2011); nsga2: evolution by NSGA-II (Deb et al. 2002); "
@@ -52,8 +61,8 @@ class Search:
     )
 
 
-def check_search(search: Search) -> None:
-    """Raise RecipeError where objectives, early stopping or a dimension contradict themselves."""
+def check_search(search: Search, budget: Budget) -> None:
+    """Raise RecipeError where objectives, early stopping, controller or a dimension contradict themselves."""
     if len(set(search.objectives)) < len(search.objectives) or not search.objectives:
         raise RecipeError(f"search.objectives = {list(search.objectives)}: at least one, each at most once")
     if not set(search.objectives) & set(ACCURACIES):
@@ -66,6 +75,8 @@ def check_search(search: Search) -> None:
             f'search.early_stopping = "{search.early_stopping}" needs one objective, to say which trial is behind; '
             f'search.objectives has {len(search.objectives)}: take ["auc"] and put what it may cost into [budget]'
         )
+    if search.controller == POLICY_GRADIENT:
+        _check_reward(search, budget)
     for key, dimension in search.space.items():
         name = f'search.space."{key}"'
         numbers = (dimension.low, dimension.high)
@@ -83,3 +94,15 @@ def check_search(search: Search) -> None:
             raise RecipeError(f"{name}: low and high, and low at most high; found {low} and {high}")
         if dimension.log and (low <= 0 or dimension.step is not None):
             raise RecipeError(f"{name}: log needs low above 0, and no step")
+
+
+def _check_reward(search: Search, budget: Budget) -> None:
+    asked = f'search.controller = "{POLICY_GRADIENT}"'
+    if search.sampler == "grid":
+        raise RecipeError(f'{asked} draws by what it has learned, and search.sampler = "grid" in a row; leave one out')
+    costs = [name for name in search.objectives if name in COSTS]
+    if costs and not budget.is_set:
+        raise RecipeError(
+            f"{asked} is rewarded by accuracy under the budget, which {costs[0]} is no part of: set [budget] "
+            '(max_tflite_bytes, max_p50_ms), or search.objectives = ["auc"]'
+        )

@@ -13,7 +13,7 @@ from edgekd import host, pipeline, recipe, target
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
 from edgekd.config.blocks import Blocks
-from edgekd.config.distill import Distill
+from edgekd.config.distill import META, Distill
 from edgekd.config.nas import check_nas_budget
 from edgekd.data import Dataset
 from edgekd.errors import RecipeError, SearchError, UserError, writing_to
@@ -101,6 +101,11 @@ def check(recipe_: Recipe) -> None:
     if mode not in ("stored", "self"):
         raise RecipeError(
             f'distill.mode = "{mode}": the supernet learns from stored answers; set distill.mode = "stored"'
+        )
+    if recipe_.distill.schedule == META:
+        raise RecipeError(
+            f'distill.schedule = "{META}" follows one student, and a supernet holds many; set '
+            'distill.schedule = "fixed"'
         )
     if recipe_.prune.method == "channel":
         raise RecipeError(

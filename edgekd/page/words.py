@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgekd import ensemble
-from edgekd.config.distill import Distill
+from edgekd.config.distill import META, Distill
 from edgekd.config.prune import Prune
 from edgekd.config.quantize import Quantize
 from edgekd.config.teacher import Teacher
@@ -62,6 +62,11 @@ def _distillation(d: Distill) -> str:
     temperature = f"{d.temperature:g}" + (f" to {d.temperature_end:g}" if d.temperature_end is not None else "")
     text = f"The student learned {_MODES[d.mode].format(views=views)}; loss {losses} at temperature {temperature}, "
     text += f"the labels counting {share}."
+    if d.schedule == META:
+        text += (
+            " Both were learned along from there, by the student's loss on "
+            f"{d.meta_fraction:.0%} of the training images, which it did not learn from."
+        )
     if d.finetune_epochs:
         text += f" Then {_count(d.finetune_epochs, 'epoch')} on the labels alone, kept only where val improved."
     if d.train_alone:
@@ -76,12 +81,17 @@ def _pruning(p: Prune) -> str:
         + ("two of each four neighbours, " if p.pattern == "2:4" else "")
         + ("shared out by how sensitive each layer is" if p.allocation == "sensitivity" else "alike in every layer"),
         "channel": f"whole channels removed by {p.criterion} until {p.keep_macs:.0%} of the MACs remained"
-        + (f", in {p.rounds} rounds" if p.rounds > 1 else ""),
+        + (f", in {p.rounds} rounds" if p.rounds > 1 else "")
+        + (f", {_ratios(p)} as given" if p.layer_channel_ratios else ""),
         "cluster": f"the weights of each layer share {p.num_clusters} values at most",
     }[p.method]
     if p.method == "none":
         return how
     return f"{how[:1].upper()}{how[1:]}; trained on with the loss of the distillation, {_course(p.training)}."
+
+
+def _ratios(p: Prune) -> str:
+    return ", ".join(f"{ratio:.0%} of {name}" for name, ratio in p.layer_channel_ratios.items())
 
 
 def _quantization(q: Quantize, num_calibration: int) -> str:

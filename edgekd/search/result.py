@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgekd.config.search import ACCURACIES
+from edgekd.config.search import ACCURACIES, Search
 from edgekd.recipe import Recipe
 from edgekd.search import study
 
@@ -15,10 +15,10 @@ def document(recipe_: Recipe, opened: Any) -> dict[str, Any]:
     """Everything that a study holds, as JSON.
 
     Returns:
-        ``recipe``, ``sampler``, ``objectives``, ``as_written`` (figures or None), ``trials`` (``number``, ``state``:
-        complete, stopped early, failed or running; ``changes``, ``measured``, ``held``: of the recipe's budget;
-        ``pareto``: no other is at least as good in all objectives and better in one; ``seconds``, ``problem``), and
-        ``chosen``, the number of one of them or None, with ``why``.
+        ``recipe``, ``sampler`` (or the controller that took its place), ``objectives``, ``as_written`` (figures or
+        None), ``trials`` (``number``, ``state``: complete, stopped early, failed or running; ``changes``, ``measured``,
+        ``held``: of the recipe's budget; ``pareto``: no other is at least as good in all objectives and better in one;
+        ``seconds``, ``problem``), and ``chosen``, the number of one of them or None, with ``why``.
     """
     objectives = recipe_.search.objectives
     rows = [_row(trial) for trial in study.trials(opened)]
@@ -29,7 +29,7 @@ def document(recipe_: Recipe, opened: Any) -> dict[str, Any]:
     chosen, why = choose(rows, written and written[study.MEASURED], objectives)
     return {
         "recipe": recipe_.name,
-        "sampler": recipe_.search.sampler,
+        "sampler": drawn_by(recipe_.search),
         "early_stopping": recipe_.search.early_stopping,
         "objectives": list(objectives),
         "budget": recipe_.budget.is_set,
@@ -38,6 +38,11 @@ def document(recipe_: Recipe, opened: Any) -> dict[str, Any]:
         "chosen": chosen,
         "why": why,
     }
+
+
+def drawn_by(search: Search) -> str:
+    """The sampler, or the controller that took its place."""
+    return search.sampler if search.controller == "sampler" else search.controller
 
 
 STATES: Mapping[str, str] = {

@@ -17,6 +17,7 @@ from edgekd.options import field_types, to_table
 from edgekd.recipe import Recipe
 
 # What a search decides itself, or what would make its trials another task.
+RATIOS = "prune.layer_channel_ratios."
 FIXED_TABLES = ("search", "data", "name", "verify", "gates", "budget", "benchmark", "bundle")
 
 
@@ -42,10 +43,46 @@ def check(recipe_: Recipe) -> None:
                 preflight.check_names(changed(recipe_, {key: value}))
             except UserError as error:
                 raise RecipeError(f"{where}: {error}") from None
+    _check_ratios(recipe_)
+
+
+def _check_ratios(recipe_: Recipe) -> None:
+    """Raise RecipeError where ratios of channels name what a student has not, or cannot be reached at their highest."""
+    from edgekd.stages import prune_channels
+
+    space, prune = recipe_.search.space, recipe_.prune
+    highest = {
+        key.removeprefix(RATIOS): max(dimension.choices or ends(dimension, float))
+        for key, dimension in space.items()
+        if key.startswith(RATIOS)
+    }
+    if not highest:
+        return
+    if "channel" not in (prune.method, *choices_of(space, "prune.method")):
+        raise RecipeError(
+            f'search.space."{RATIOS}{next(iter(highest))}": prune.method = "{prune.method}" removes no channels; set '
+            'prune.method = "channel"'
+        )
+    ratios = {**prune.layer_channel_ratios, **highest}
+    for name in choices_of(space, "distill.student") or [recipe_.distill.student]:
+        changes = {"distill.student": name, "prune.method": "channel", "prune.layer_channel_ratios": ratios}
+        tried = changed(recipe_, changes)
+        try:
+            prune_channels.check(preflight.untrained(tried), tried.prune)
+        except UserError as error:
+            raise RecipeError(f"search.space, ratios of channels of the student {name}: {error}") from None
+
+
+def choices_of(space: Mapping[str, Dimension], key: str) -> tuple[Any, ...]:
+    """What a key may be in the space; nothing where it is not in it, or a range."""
+    return space[key].choices if key in space else ()
 
 
 def kind_of(key: str) -> Any:
-    """The type of a recipe key; a position in a list is its last part (``distill.blocks.depths.0``).
+    """The type of a recipe key.
+
+    A position in a list is its last part (``distill.blocks.depths.0``); or, in a list of names, a name: then it is
+    whether the list has it (``quantize.float_layers.LAYER``).
 
     Raises:
         RecipeError: no such key.
@@ -63,6 +100,8 @@ def kind_of(key: str) -> Any:
             kind = known[part]
         elif origin is tuple and part.isdigit():
             kind = typing.get_args(kind)[0]
+        elif origin is tuple and typing.get_args(kind)[0] is str:
+            kind = bool
         elif origin is not None and origin is not tuple and issubclass(origin, Mapping):
             kind = typing.get_args(kind)[1]
         else:
@@ -131,16 +170,31 @@ def changed(recipe_: Recipe, changes: Mapping[str, Any]) -> Recipe:
     table = to_table(dataclasses.replace(recipe_, search=type(recipe_.search)()))
     for key, value in changes.items():
         parents, _, last = key.rpartition(".")
-        if last.isdigit():
-            row = table
-            for part in parents.split("."):
-                row = row[part]
-            if int(last) >= len(row):
-                raise RecipeError(f'"{key}": the list at "{parents}" has {len(row)} places')
-            row[int(last)] = value  # type: ignore[index]
-        else:
+        row = _list_at(table, parents)
+        if row is None:
             recipe.set_key(table, key, value)
+        elif not last.isdigit():
+            _put(row, last, value, key)
+        elif int(last) < len(row):
+            row[int(last)] = value
+        else:
+            raise RecipeError(f'"{key}": the list at "{parents}" has {len(row)} places')
     return recipe.from_table(table)
+
+
+def _list_at(table: Any, dotted: str) -> list[Any] | None:
+    for part in dotted.split("."):
+        table = table.get(part) if isinstance(table, dict) else None
+    return table if isinstance(table, list) else None
+
+
+def _put(names: list[Any], name: str, there: Any, key: str) -> None:
+    if not isinstance(there, bool):
+        raise RecipeError(f'"{key}" = {there}: true or false, whether the list has "{name}"; give choices')
+    if there and name not in names:
+        names.append(name)
+    elif not there and name in names:
+        names.remove(name)
 
 
 def _whole(kind: Any) -> bool:

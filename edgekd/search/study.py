@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ from typing import Any
 import psutil
 
 from edgekd.artifact import digest_json
-from edgekd.config.search import ACCURACIES
+from edgekd.config.search import ACCURACIES, POLICY_GRADIENT
 from edgekd.errors import MissingRequirementError, UserError
+from edgekd.limits import shortfall
 from edgekd.options import to_table
 from edgekd.recipe import Recipe
 from edgekd.search import space
@@ -126,6 +128,32 @@ def give_up_dead(study: Any, reason: str = DIED) -> int:
     return ended
 
 
+def reward_of(trial: Any, accuracy: str) -> float | None:
+    """What a trial has earned; None where it tells nothing, as it runs, was killed, or its time was up.
+
+    ===========================  ==================================================================
+    keeps the budget             the accuracy on val, in [0, 1]
+    does not                     that, less the shortfall: that of each limit as a share of it, at most 1 in all
+    cannot be made               -1
+    was stopped early            the last AUC on val: of a student that is behind
+    ===========================  ==================================================================
+    """
+    state, attributes = trial.state.name, trial.user_attrs
+    if state == "COMPLETE":
+        return _earned(attributes.get(MEASURED), attributes.get(LIMITS, ()), accuracy)
+    if state == "PRUNED" and trial.intermediate_values:
+        return float(trial.intermediate_values[max(trial.intermediate_values)])
+    problem = attributes.get(PROBLEM)
+    return -1.0 if state == "FAIL" and problem not in (None, DIED, OUT_OF_TIME) else None
+
+
+def _earned(measured: Mapping[str, Any] | None, limits: Sequence[Mapping[str, Any]], accuracy: str) -> float | None:
+    if measured is None:
+        return None
+    missed = sum(shortfall(row) for row in limits if not row["held"])
+    return float(measured[accuracy]) - min(1.0, missed)
+
+
 def _lives(attributes: dict[str, Any]) -> bool:
     try:
         return bool(abs(psutil.Process(attributes[PROCESS]).create_time() - attributes[CREATED]) < 1.0)
@@ -135,6 +163,11 @@ def _lives(attributes: dict[str, Any]) -> bool:
 
 def _sampler(engine: Any, recipe_: Recipe, seed: int) -> Any:
     search, samplers = recipe_.search, engine.samplers
+    if search.controller == POLICY_GRADIENT:
+        from edgekd.search.policy_sampler import PolicySampler
+
+        accuracy = next(name for name in search.objectives if name in ACCURACIES)
+        return PolicySampler(functools.partial(reward_of, accuracy=accuracy), seed)
     if search.sampler == "tpe":
         return samplers.TPESampler(seed=seed, n_startup_trials=search.num_startup_trials, constant_liar=True)
     if search.sampler == "nsga2":

@@ -7,9 +7,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, losses, objectives, tflite
+from edgekd import _keras, losses, meta, objectives, tflite
 from edgekd.artifact import Artifact
-from edgekd.config.distill import Distill
+from edgekd.config.distill import META, Distill
 from edgekd.data import Dataset
 from edgekd.errors import ModelError
 from edgekd.logits_store import LogitsStore
@@ -51,6 +51,7 @@ def distill(
 
     Raises:
         ModelError: unknown architecture, weights that cannot be had, layers that cannot be compared.
+        RecipeError: training images of which none can be held out for a schedule that is learned.
         TrainingError: the loss is not a number.
     """
     dataset = Dataset.open(data)
@@ -68,6 +69,7 @@ def distill(
     soft_targets = None if logits is None else LogitsStore.open(logits.path)
     title = "student alone" if alone else "student"
     pairs: list[Pair] = []
+    learned: dict[str, Any] = {}
     if teacher is not None:
         knowing = _keras.load_model(teacher.path / "model")
         learner, pairs = beside_teacher(
@@ -75,6 +77,9 @@ def distill(
         )
     elif alone:
         learner = on_labels(model, config, head)
+    elif config.schedule == META:
+        plan = meta.plan(model, dataset, config, seed=seed, head=head)
+        learner, learned = plan.learner, {"hooks": plan.hooks, "members": plan.members}
     else:
         learner = on_stored_logits(model, config, head)
     history = fit(
@@ -88,7 +93,9 @@ def distill(
         title=title,
         soft_targets=soft_targets,
         workers=workers,
+        **learned,
     )
+    schedule = {name: history[-1][name] for name in ("temperature", "hard_loss_weight")} if learned else None
     finetuning = None
     if config.finetune_epochs:
         epochs, finetuning = finetune(
@@ -107,6 +114,7 @@ def distill(
         "history": history,
         "layer_pairs": [[pair.student, pair.teacher] for pair in pairs],
         "finetuning": finetuning,
+        "schedule": schedule,
         "val": evaluate(make_predict(model), dataset.val),
     }
     return Artifact.seal(out_dir, facts)

@@ -47,6 +47,8 @@ def prune_channels(
 ) -> Artifact:
     """Remove the channels that are worth least until ``keep_macs`` of the multiply-accumulates remain, and heal.
 
+    Of groups that ``layer_channel_ratios`` speaks of goes that fraction, the others make up the rest.
+
     At once, or in rounds of equal steps in log multiply-accumulates (:func:`budgets`). After each removal the student
     trains with the loss of the distillation, on the teacher's stored logits, and scores are taken anew; so are curves
     of sensitivity, on the same images of val, as what the first removal and the training left is another student.
@@ -142,13 +144,15 @@ def _plan(
     found: Sequence[Curve] | None = None,
 ) -> channels.Plan:
     multiple = config.channel_multiple
-    bounds = {"multiple": multiple, "minimum": multiple}
+    settled = channel_choice.ratios(structure, config.layer_channel_ratios)
+    bounds: dict[str, Any] = {"ratios": settled, "multiple": multiple, "minimum": multiple}
     try:
         if found is not None:
             return channels.by_curves(structure, scores, curves.losses(found), keep_macs, **bounds)
         return channels.by_scores(structure, scores, keep_macs, **bounds)
     except RecipeError as error:
-        raise RecipeError(f"prune.{error}, or lower prune.channel_multiple ({multiple})") from None
+        more = "; or set prune.keep_macs = 1, where prune.layer_channel_ratios alone decide" if settled else ""
+        raise RecipeError(f"prune.{error}, or lower prune.channel_multiple ({multiple}){more}") from None
 
 
 def _curves(
