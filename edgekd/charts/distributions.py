@@ -8,22 +8,22 @@ from typing import Any
 from edgekd.charts.draw import COLOURS, canvas, label, quiet, to_svg
 
 LAST = 98
-"""The axis ends at this percentile: what a single interruption took would press all else together."""
+"""An axis ends at this percentile: what a single interruption took would press all else together."""
 
 
 def distributions(found: Mapping[str, Any], roles: Mapping[str, str]) -> str:
-    """A panel a model, on one logarithmic axis of time.
+    """A panel a model, each on an axis of its own: on a common one, a fast model beside its teacher is a stroke.
 
     Args:
         found: ``latency_distributions`` of the report.
         roles: of the models, by id: their colours.
     """
-    from matplotlib.ticker import LogLocator, NullFormatter
+    from matplotlib.ticker import MaxNLocator
 
     percents, rows = found["percents"], found["models"]
     shares = [percent / 100 for percent in percents]
-    with canvas("distributions", 50.0 + 72.0 * len(rows)) as figure:
-        panels = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+    with canvas("distributions", 40.0 + 88.0 * len(rows)) as figure:
+        panels = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
         for axes, row in zip(panels, rows, strict=True):
             colour = COLOURS[roles[row["model"]]]
             for times in row["processes"]:
@@ -32,16 +32,11 @@ def distributions(found: Mapping[str, Any], roles: Mapping[str, str]) -> str:
             axes.set_title(f"{label(row['model'], 40)}: p50 {_median(percents, row['ms']):.3g} ms")
             axes.set_yticks([0, 0.5, 1])
             axes.set_ylim(-0.04, 1.04)
+            axes.set_xlim(0.99 * min(map(min, row["processes"])), 1.01 * row["ms"][percents.index(LAST)])
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.xaxis.set_major_formatter("{x:g}")
             quiet(axes, "x")
-        axes = panels[-1]
-        axes.set_xscale("log")
-        first = min(min(times) for row in rows for times in row["processes"])
-        axes.set_xlim(0.97 * first, 1.05 * max(row["ms"][percents.index(LAST)] for row in rows))
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.tick_params(which="both", length=0)
-        axes.set_xlabel("milliseconds")
+        panels[-1].set_xlabel("milliseconds, each model on its own axis")
         figure.supylabel("share of the runs", fontsize=10)
         return to_svg(figure, "distributions", f"Distribution of latencies in milliseconds: {_told(rows, percents)}")
 
