@@ -213,3 +213,15 @@ def test_a_student_without_weights_to_prune_is_refused() -> None:
     model = _keras.tf_keras.Model(pixels, layers.GlobalAveragePooling2D()(layers.DepthwiseConv2D(3)(pixels)))
     with pytest.raises(RecipeError, match="no convolution or dense layer is left to prune"):
         check(model, PRUNE)
+
+
+def test_a_student_too_small_for_a_dynamic_file_goes_without(tmp_path: Path, tiny_data: Artifact) -> None:
+    """Its largest kernel has 3 * 3 * 3 * 16 = 432 weights, and the converter leaves those below 1,024 in float."""
+    _keras.save_model(tiny_student(), tmp_path / "student" / "model")
+    student, out = Artifact.seal(tmp_path / "student", {}), tmp_path / "out"
+    out.mkdir()
+    config = Quantize(variants=("fp32", "dynamic", "int8"))
+    made = quantize(tiny_data, student, config, out, seed=0, steps=["distilled"], description="d")
+    assert [row["id"] for row in made.facts["models"]] == ["student_fp32", "student_int8"]
+    assert made.facts["left_out"]["variants"] == ["dynamic"]
+    assert made.facts["summary"].startswith("left out: dynamic: no layer has the 1,024 weights")

@@ -40,7 +40,8 @@ def quantize(
     Args:
         data: calibration images and val.
         student: its Keras model, in ``folder``; the ranges that it was trained within, if any, are those of INT8.
-        config: which variants, and how INT8 comes about.
+        config: which variants, and how INT8 comes about. A dynamic file that would be the float one over again is left
+            out, and ``left_out`` of the facts says so.
         out_dir: where ``<form>_<variant>.tflite`` go. Shipped is ``student_int8``, or ``student_mixed`` where layers
             stay in float, or what ``ship`` names; ``int8`` and ``mixed`` are final, metadata included. The
             student itself, temperature inside, goes to ``keras/``.
@@ -58,7 +59,7 @@ def quantize(
     dataset = Dataset.open(data)
     _keras.reset(seed)
     model = _keras.load_model(student.path / folder)
-    found = {}
+    found: dict[str, Any] = {}
     if config.reestimate_batchnorm:
         found["reestimated_batchnorm"] = batchnorm.reestimate_unless_worse(model, dataset)
     temperature = 1.0
@@ -82,7 +83,12 @@ def quantize(
             percentile=config.calibration_percentile,
         )
 
-    files = {variant: convert(variant) for variant in config.variants}
+    files: dict[str, bytes] = {}
+    for variant in config.variants:
+        try:
+            files[variant] = convert(variant)
+        except tflite.NothingToQuantizeError as error:
+            found["left_out"] = {"variants": [variant], "text": f"left out: {error}"}
     if config.float_layers or config.mixed == "auto":
         mixed, found["mixed"] = mixed_precision.mix(
             files["int8"], files.get("fp32") or convert("fp32"), dataset, config.float_layers, max_drop_pp

@@ -194,10 +194,15 @@ def _quiet_converter() -> Iterator[None]:
         logger.setLevel(level)
 
 
+class NothingToQuantizeError(ConversionError):
+    """The model is so small that the variant would be the float file over again."""
+
+
 def check(view: View, variant: str) -> None:
     """Hold a file against its name, tensor by tensor.
 
     Raises:
+        NothingToQuantizeError: a dynamic file with its weights in float.
         ConversionError: floating point inside an integer model (names the operators), weights of another type, an input
             that is not quantized the way the preprocessing feeds it, or another type going in or out.
     """
@@ -215,6 +220,11 @@ def check(view: View, variant: str) -> None:
             raise ConversionError(f"{variant} has tensors of type {', '.join(sorted(others))} inside")
     kind = cost.dtype(view)
     expected = "int8" if variant in INTEGER_VARIANTS else variant
+    if (variant, kind) == ("dynamic", "fp32"):
+        raise NothingToQuantizeError(
+            "dynamic: no layer has the 1,024 weights from which on the converter stores them in 8 bits; the file would "
+            "be that of fp32"
+        )
     if kind != expected:
         raise ConversionError(
             f"{variant} was asked for and the converter gave {kind}; leave {variant} out of quantize.variants"
