@@ -9,6 +9,7 @@
     |   |-- ModelError                     a model file or a model name that cannot be used
     |   `-- OutputError                    a folder that cannot be written, a full disk
     |-- ConversionError             1      the converter did not give what was asked for
+    |   `-- NothingToQuantizeError  1      a file that would be the float one over again
     |-- TrainingError               1      a loss that is not a number, a collapse
     |-- BenchmarkError              1      a measuring process died or answered nonsense
     |-- WorkerError                 1      a process that trains along is missing, has ended, or disagrees
@@ -57,6 +58,10 @@ class OutputError(UserError):
 
 class ConversionError(EdgekdError):
     """The TensorFlow Lite converter gave something else than what was asked for."""
+
+
+class NothingToQuantizeError(ConversionError):
+    """The model is so small that the variant would be the float file over again."""
 
 
 class TrainingError(EdgekdError):

@@ -20,6 +20,7 @@ def test_exit_codes_are_those_of_the_design() -> None:
         "ModelError": 2,
         "OutputError": 2,
         "ConversionError": 1,
+        "NothingToQuantizeError": 1,
         "TrainingError": 1,
         "BenchmarkError": 1,
         "SearchError": 1,

@@ -291,7 +291,8 @@ def test_small_benchmark_holds_and_is_far_below_the_size_of_the_store() -> None:
     root = Path(__file__).resolve().parents[1]
     command = [sys.executable, str(root / "benchmarks" / "logits_store.py"), "--num-samples", "50000"]
     environment = {**os.environ, "PYTHONPATH": str(root)}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)
     payload = 8 * 50_000 * 100 * 2
     assert figures["held"]

@@ -13,6 +13,7 @@ from edgekd import _keras, batchnorm, encoding, metrics, mixed_precision, tflite
 from edgekd.artifact import Artifact
 from edgekd.config.quantize import Quantize
 from edgekd.data import Dataset
+from edgekd.errors import NothingToQuantizeError
 from edgekd.training import make_predict
 
 KERAS_FOLDER = "keras"
@@ -87,7 +88,7 @@ def quantize(
     for variant in config.variants:
         try:
             files[variant] = convert(variant)
-        except tflite.NothingToQuantizeError as error:
+        except NothingToQuantizeError as error:
             found["left_out"] = {"variants": [variant], "text": f"left out: {error}"}
     if config.float_layers or config.mixed == "auto":
         mixed, found["mixed"] = mixed_precision.mix(

@@ -1,6 +1,6 @@
 """TensorFlow Lite files: conversion from Keras, metadata, and a read-only view."""
 
-from edgekd.tflite.convert import INTEGER_VARIANTS, Frozen, NothingToQuantizeError, check, convert, freeze
+from edgekd.tflite.convert import INTEGER_VARIANTS, Frozen, check, convert, freeze
 from edgekd.tflite.cost import dtype, float_islands, macs, measured_sparsity, num_params
 from edgekd.tflite.describe import describe, gzip_bytes
 from edgekd.tflite.float_layers import keep_float
@@ -18,7 +18,6 @@ __all__ = [
     "METADATA_NAME",
     "Choice",
     "Frozen",
-    "NothingToQuantizeError",
     "LayerError",
     "Metadata",
     "Operator",

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgekd.config.quantize import VARIANTS
-from edgekd.errors import ConversionError
+from edgekd.errors import ConversionError, NothingToQuantizeError
 from edgekd.quiet import quiet_native_stderr
 from edgekd.tasks import SOFTMAX
 from edgekd.tflite import calibration, cost, edit
@@ -192,10 +192,6 @@ def _quiet_converter() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-class NothingToQuantizeError(ConversionError):
-    """The model is so small that the variant would be the float file over again."""
 
 
 def check(view: View, variant: str) -> None:
