@@ -33,6 +33,7 @@ from edgekd.data import Dataset
 from edgekd.errors import OutputError
 from edgekd.recipe import Recipe
 from edgekd.stages.benchmark import benchmark
+from edgekd.timing import NUM_IMAGES
 
 BASELINE = "unpruned"
 VARIANTS: Mapping[str, Mapping[str, Any]] = {
@@ -154,7 +155,7 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
     labels = {"val": np.asarray(dataset.val.labels), "test": np.asarray(dataset.test.labels)}
     teacher = reference_of(asked.reference, dataset)
     files = {key: files_of(found(chain)) for key, chain in chains.items()}
-    images = dataset.test.images[: builder.NUM_BENCHMARK_IMAGES]
+    images = dataset.test.images[:NUM_IMAGES]
 
     by_seed = []
     for seed in seeds:

@@ -29,6 +29,7 @@ from edgekd.options import to_table
 from edgekd.recipe import Recipe
 from edgekd.search import space
 from edgekd.stages.benchmark import benchmark
+from edgekd.timing import NUM_IMAGES
 
 OBJECTIVES = ("auc", "accuracy", "tflite_bytes", "p50_ms")
 # What the chosen student is to cost at most, as shares of the recipe as written.
@@ -69,7 +70,7 @@ def timed(recipe_: Recipe, written: Recipe, cache: Cache) -> dict[str, Any]:
     for name, each in (("as_written", written), ("chosen", recipe_)):
         made, _ = pipeline.artifacts(each, cache=cache, until="quantize")
         paths[name] = made["quantize"].path / shipped_of([made["quantize"]])["file"]
-    pictures = data.Dataset.open(made["data"]).val.images[:64]
+    pictures = data.Dataset.open(made["data"]).val.images[:NUM_IMAGES]
     with tempfile.TemporaryDirectory() as folder:
         facts = benchmark(paths, pictures, written.benchmark, Path(folder), seed=written.seed).facts
     return dict(facts["ratios"][0])

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgekd.api import build
+    from edgekd.api import build, build_targets
     from edgekd.errors import EdgekdError
     from edgekd.pipeline import Run
     from edgekd.run_report import Report
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "build": "edgekd.api",
+    "build_targets": "edgekd.api",
     "Run": "edgekd.pipeline",
     "TargetRuns": "edgekd.targets_build",
     "Report": "edgekd.run_report",
@@ -32,6 +33,7 @@ _HOMES = {
 
 __all__ = [
     "build",
+    "build_targets",
     "Run",
     "TargetRuns",
     "Report",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from edgekd import recipe
 from edgekd.cluster import SECONDS_TO_MEET, of_process
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 DEFAULT_RECIPE = "quickstart"
 OWN_DATA_RECIPE = "default"
 TARGET_KEY = "benchmark.target"
+ONE_WORKER = "several targets are built by one worker; build without --workers and TF_CONFIG, or each target by itself"
 
 
-@overload
 def build(
     recipe_name: str | None = None,
     *,
-    targets: None = None,
     data: str | Path | None = None,
     out: str | Path | None = None,
     overrides: Mapping[str, Any] | None = None,
@@ -34,47 +33,15 @@ def build(
     progress: Progress | None = None,
     workers: int = 1,
     seconds_to_meet: float = SECONDS_TO_MEET,
-) -> Run: ...
-
-
-@overload
-def build(
-    recipe_name: str | None = None,
-    *,
-    targets: Sequence[str],
-    data: str | Path | None = None,
-    out: str | Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    seed: int | None = None,
-    cache_dir: str | Path | None = None,
-    progress: Progress | None = None,
-) -> TargetRuns: ...
-
-
-def build(
-    recipe_name: str | None = None,
-    *,
-    targets: Sequence[str] | None = None,
-    data: str | Path | None = None,
-    out: str | Path | None = None,
-    overrides: Mapping[str, Any] | None = None,
-    seed: int | None = None,
-    until: str | None = None,
-    cache_dir: str | Path | None = None,
-    progress: Progress | None = None,
-    workers: int = 1,
-    seconds_to_meet: float = SECONDS_TO_MEET,
-) -> Run | TargetRuns:
+) -> Run:
     """Build a recipe: from images to a measured .tflite, its report and its bundle.
 
     Args:
         recipe_name: a built-in recipe (``"pneumoniamnist"``) or the path of a TOML file. None means ``quickstart``, or
             ``default`` where ``data`` is given.
-        targets: profiles by name, or by the path of one's own, in the place of ``benchmark.target``: for each a run in
-            a folder of its name below ``out``, and a page there that compares them. None: the recipe's alone.
         data: a data set's name, or the path of a folder, a table, a TFRecord or an NPZ file; replaces the recipe's.
             Where the recipe names a data set, a path is that set's file.
-        out: run folder; ``edgekd-out/<recipe>`` by default, and ``edgekd-out/<recipe>-targets`` of ``targets``.
+        out: run folder; ``edgekd-out/<recipe>`` by default.
         overrides: dotted recipe keys and their values.
         seed: replaces the recipe's.
         until: last stage to run; then no limit decides, and the chain is that of the recipe as written.
@@ -85,22 +52,18 @@ def build(
         seconds_to_meet: longest time that workers wait for each other at the start.
 
     Returns:
-        The run: its folder, its report and whether every gate held; of ``targets``, one for each.
+        The run: its folder, its report and whether every gate held.
 
     Raises:
         EdgekdError: see :mod:`edgekd.errors`.
     """
-    from edgekd import budget, pipeline, targets_build
+    from edgekd import budget, pipeline
     from edgekd.cache import Cache, default_root
 
     resolved = load_recipe(recipe_name, data=data, overrides=overrides, seed=seed)
-    folder = Path(out) if out is not None else default_out(resolved, several=targets is not None)
+    folder = Path(out) if out is not None else default_out(resolved)
     cache = Cache(Path(cache_dir) if cache_dir is not None else default_root())
-    cluster = of_process(workers)
-    if targets is not None:
-        check_several(overrides or {}, until, several_workers=cluster is not None)
-        return targets_build.build(resolved, targets, folder, cache=cache, progress=progress)
-    if cluster:
+    if cluster := of_process(workers):
         options: dict[str, Any] = {"cluster": cluster, "seconds_to_meet": seconds_to_meet}
         return pipeline.build(resolved, folder, cache=cache, progress=progress, until=until, **options)
     if until is None:
@@ -108,16 +71,44 @@ def build(
     return pipeline.build(resolved, folder, cache=cache, progress=progress, until=until)
 
 
-def check_several(overrides: Mapping[str, Any], until: str | None, *, several_workers: bool) -> None:
-    """Raise UserError where a build for several targets is asked for what one for a single target does."""
-    if TARGET_KEY in overrides:
-        raise UserError(f"{TARGET_KEY} = {overrides[TARGET_KEY]!r}: targets stand in its place; name it among them")
-    if until is not None:
-        raise UserError(f'until "{until}": several targets are compared by their reports; leave it out')
-    if several_workers:
+def build_targets(
+    recipe_name: str | None,
+    targets: Sequence[str],
+    *,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    cache_dir: str | Path | None = None,
+    progress: Progress | None = None,
+) -> TargetRuns:
+    """Build a recipe for several targets: for each a run that keeps the target's limits, and a page that compares them.
+
+    Args:
+        recipe_name: as of :func:`build`.
+        targets: profiles by name, or by the path of one's own, in the place of ``benchmark.target``.
+        out: folder with a run folder for each, and ``targets.html``; ``edgekd-out/<recipe>-targets`` by default.
+        data, overrides, seed, cache_dir, progress: as of :func:`build`.
+
+    Returns:
+        The runs, why a target has none, and whether each run kept all of its limits.
+
+    Raises:
+        EdgekdError: see :mod:`edgekd.errors`; what is wrong with one target alone is no error, and stands in its row.
+    """
+    from edgekd import targets_build
+    from edgekd.cache import Cache, default_root
+
+    if TARGET_KEY in (overrides or {}):
         raise UserError(
-            "several targets are built by one worker; build without --workers and TF_CONFIG, or each target by itself"
+            f"{TARGET_KEY} = {(overrides or {})[TARGET_KEY]!r}: targets stand in its place; name it among them"
         )
+    if of_process(1) is not None:
+        raise UserError(ONE_WORKER)
+    resolved = load_recipe(recipe_name, data=data, overrides=overrides, seed=seed)
+    folder = Path(out) if out is not None else default_out(resolved, several=True)
+    cache = Cache(Path(cache_dir) if cache_dir is not None else default_root())
+    return targets_build.build(resolved, targets, folder, cache=cache, progress=progress)
 
 
 def default_out(resolved: recipe.Recipe, *, several: bool = False) -> Path:

@@ -25,6 +25,7 @@ from edgekd.progress import Progress
 from edgekd.recipe import Recipe
 from edgekd.report_format import settings
 from edgekd.run_folder import RunFolder
+from edgekd.timing import NUM_IMAGES
 
 logger = logging.getLogger("edgekd")
 
@@ -110,7 +111,7 @@ def judged(candidate: Candidate, made: Mapping[str, Artifact], progress: Progres
     path, entry = entries[shipped]
     after = on_val(shipped)
     before = next((on_val(id) for id in (DISTILLED, FLOAT) if id in entries), None)
-    pictures = dataset.val.images[: builder.NUM_BENCHMARK_IMAGES]
+    pictures = dataset.val.images[:NUM_IMAGES]
     latency: Mapping[str, Any] = {"p50_ms": None, "p50_ci95_ms": None}
     profile = target.load(recipe.benchmark.target)
     if target.why_not_timed(profile) is None:

@@ -11,25 +11,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgekd import _keras, data, ensemble, forms, keys, target, target_stages, workload
+from edgekd import _keras, data, forms, keys, target, target_stages, training_stages, workload
 from edgekd.artifact import Artifact
 from edgekd.cache import Cache
 from edgekd.claims import shipped_of
-from edgekd.config.distill import Distill
-from edgekd.config.teacher import Teacher
 from edgekd.data.source import Pictures
 from edgekd.logits_store import Part
-from edgekd.models import kind_of, runtime_of
-from edgekd.preflight import check_fit, skipped_stages
+from edgekd.preflight import check_fit
 from edgekd.progress import Progress
 from edgekd.recipe import Recipe
 from edgekd.run_folder import RunFolder
 from edgekd.stage_runner import StageRunner, Stop
+from edgekd.timing import NUM_IMAGES, SPREAD, time_build
 from edgekd.workers import ALONE, Workers
 
 # Those that write .tflite files, in the order of the chain.
 MODEL_STAGES = ("teacher", "student_alone", "quantize.distilled", "quantize.pruned", "quantize")
-NUM_BENCHMARK_IMAGES = 64
 
 
 class Builder(StageRunner):
@@ -52,7 +49,6 @@ class Builder(StageRunner):
         super().__init__(resolved.seed, resolved.num_threads, folder, cache, progress, until, dry, workers)
         self.recipe, self.fingerprint, self.budget = resolved, fingerprint, budget
         self.part, self.originals = part, originals
-        self.timing: Mapping[str, Any] = {}
 
     @property
     def paths(self) -> dict[str, Path]:
@@ -72,7 +68,6 @@ class Builder(StageRunner):
     def chain(self) -> None:
         """The stages, in the order in which the data passes them."""
         from edgekd.stages import sensitivity
-        from edgekd.stages.fit import meant_for
         from edgekd.stages.quantize import quantize
         from edgekd.stages.verify import check_classes, verify
 
@@ -89,7 +84,7 @@ class Builder(StageRunner):
         if r.prune.analysis:
             sensitivity.check(r.sensitivity, images, r.data.split_seed)
 
-        student, steps = self.student(images)
+        student, steps = training_stages.student(self, r, images, self.part)
         if not self.workers.is_chief:
             raise Stop
         self.workers = ALONE  # the others have gone: what is left is not trained
@@ -104,8 +99,8 @@ class Builder(StageRunner):
         mixes = r.quantize.mixed != "none" or r.quantize.float_layers
         final |= {"steps": steps["student"], "max_drop_pp": r.gates.max_accuracy_drop_pp if mixes else None}
         profile = target.load(r.benchmark.target)
-        if form := meant_for(profile):
-            final["ship"] = form.removeprefix("student_")
+        if profile.only_variant:
+            final["ship"] = profile.only_variant
         small = self.cached("quantize", quantize, images, student, config=r.quantize, **final)
         verified = self.cached("verify", verify, images, self.models, config=r.verify, gates=r.gates)
 
@@ -117,132 +112,13 @@ class Builder(StageRunner):
         report = functools.partial(self.report, serving=served)
         self.fresh("report", report, images, verified, measured, fitted)
 
-    def student(self, images: Artifact) -> tuple[Artifact, dict[str, list[str]]]:
-        """From the teacher to the trained student, and what was done to it and to each of its forms on the way."""
-        from edgekd.stages.cluster_weights import cluster_weights
-        from edgekd.stages.prune_channels import prune_channels
-        from edgekd.stages.prune_weights import prune_weights
-        from edgekd.stages.qat import qat
-        from edgekd.stages.teacher_logits import teacher_logits
-
-        r, d = self.recipe, self.recipe.distill
-        skipped = skipped_stages(r)
-        options: dict[str, Any]
-        source: Artifact | None = None
-        if "teacher" not in skipped:
-            source = self.teacher(images)
-        if "student_alone" not in skipped:
-            alone = self.student_of(forms.alone(d), images, None, None, stage="student_alone")
-            source = source or alone
-        logits: Artifact | None = None
-        if "teacher_logits" not in skipped:
-            options = {"num_views": d.num_views, "unkeyed": {"part": self.part}, "shared": "parts"}
-            logits = self.trained("teacher_logits", teacher_logits, images, source, config=d.views, **options)
-        seen = (source, None) if d.mode in ("live", "mutual") else (None, logits)
-        made = self.student_of(dataclasses.replace(d, train_alone=False), images, *seen)
-        steps = forms.steps_of(made)
-        found = {"distilled": steps}
-        # Where the student once started is told by its weights; whether another was trained alone does not matter.
-        went_on = dataclasses.replace(d, weights="none", train_alone=False)
-        if learned := made.facts["schedule"]:
-            went_on = dataclasses.replace(went_on, schedule="fixed", **learned)
-        preserve = "nothing"
-        if "prune" not in skipped:
-            prune, step, preserve = {
-                "weight": (prune_weights, "pruned", "zeros"),
-                "channel": (prune_channels, "channel_pruned", "nothing"),
-                "cluster": (cluster_weights, "clustered", "values"),
-            }[r.prune.method]
-            options = {"config": r.prune, "distillation": went_on}
-            # tfmot's wrappers keep state that only one process sees.
-            options["shared"] = "steps" if r.prune.method == "channel" else "nothing"
-            if r.prune.method != "cluster":
-                options["analysis"] = self.sensitivity(images, logits, made, went_on) if r.prune.analysis else None
-            made = self.trained("prune", prune, images, logits, made, **options)
-            steps = [*steps, step]
-            if r.prune.method == "channel":
-                found["pruned"], steps = steps, [*steps, "finetuned"]
-        if "qat" not in skipped:
-            inputs, config = (images, logits, made), r.quantize.training
-            options = {"preserve": preserve, "distillation": went_on, "shared": "nothing"}
-            made = self.trained("qat", qat, *inputs, config=config, **options)
-            steps = [*steps, "qat"]
-        return made, {**found, "student": steps}
-
-    def sensitivity(
-        self, images: Artifact, logits: Artifact | None, student: Artifact, distillation: Distill
-    ) -> Artifact:
-        """What each layer is worth to the student, by the kind of pruning that follows."""
-        from edgekd.stages.sensitivity import channel_sensitivity, weight_sensitivity
-
-        r = self.recipe
-        shared: dict[str, Any] = {
-            "config": r.sensitivity,
-            "protected_layers": r.prune.protected_layers,
-            "subset_seed": r.data.split_seed,
-            "ingredients": {"num_threads": self.num_threads},
-            "shown": True,
-        }
-        if r.prune.analysis == "weights":
-            return self.cached("sensitivity", weight_sensitivity, images, student, **shared)
-        return self.cached(
-            "sensitivity",
-            channel_sensitivity,
-            images,
-            logits,
-            student,
-            multiple=r.prune.channel_multiple,
-            distillation=distillation,
-            training=r.prune.training,
-            seed=self.seed,
-            **shared,
-        )
-
-    def student_of(self, config: Distill, *inputs: Artifact | None, stage: str = "distill") -> Artifact:
-        """Train a student, with or without what a teacher knows."""
-        from edgekd.stages.distill import distill
-
-        ingredients: dict[str, Any] = {"config": keys.by_content(config)}
-        if plugins := keys.plugins(config):
-            ingredients["plugins"] = plugins
-        return self.trained(stage, distill, *inputs, config=config, ingredients=ingredients)
-
-    def teacher(self, images: Artifact) -> Artifact:
-        """One network or file, or the mean of several, each of which is a stage of its own in the cache."""
-        from edgekd.stages.given import mixed
-        from edgekd.stages.teacher import ensemble as mean_of
-
-        networks = ensemble.networks(self.recipe.teacher, self.recipe.seed)
-        # Files first: what is wrong with one shows before hours of training.
-        order = sorted(networks, key=lambda name: not networks[name].is_file)
-        members = {name: self.network(name, networks[name], images) for name in order}
-        if "" in members:
-            return members[""]
-        found = [members[name] for name in networks]
-        join = mixed if any("answers" in member.facts for member in found) else mean_of
-        return self.cached("teacher", join, images, found, config=list(networks))
-
-    def network(self, name: str, config: Teacher, images: Artifact) -> Artifact:
-        """Train one network, or take one file as it is."""
-        from edgekd.stages.given import given
-        from edgekd.stages.teacher import teacher
-
-        key: dict[str, Any] = {"config": keys.teacher_by_content(config)}
-        if config.is_file:
-            key["runtime"] = runtime_of(kind_of(Path(config.model)))
-            return self.cached(run_name(name), given, images, config=config, ingredients=key)
-        return self.trained(run_name(name), teacher, images, config=config, ingredients=key, seed=config.seed)
-
     def benchmark(self, images: Artifact) -> Artifact | None:
         """Time every model on real images of the test split; None where the target is not this machine."""
-        from edgekd.timing import time_build
-
         if (reason := target.why_not_timed(target.load(self.recipe.benchmark.target))) is not None:
             self._warn([reason])
             return None
-        pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
-        measured, self.timing = time_build(self.paths, pictures, self.originals, self.recipe, self.progress)
-        return measured
+        pictures = data.Dataset.open(images).test.images[:NUM_IMAGES]
+        return time_build(self.paths, pictures, self.originals, self.recipe, self.progress)
 
     def fit(self, images: Artifact, measured: Artifact | None) -> Artifact:
         """Hold what is shipped against the target's profile."""
@@ -251,7 +127,7 @@ class Builder(StageRunner):
         id = str(shipped_of(self.models)["id"])
         p50_ms = None if measured is None else measured.facts["models"][id]["latency"][0]["p50_ms"]
         profile = target.load(self.recipe.benchmark.target)
-        pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
+        pictures = data.Dataset.open(images).test.images[:NUM_IMAGES]
         with tempfile.TemporaryDirectory() as folder:
             return fit(id, self.paths[id], pictures, profile, Path(folder), p50_ms=p50_ms)
 
@@ -305,7 +181,7 @@ class Builder(StageRunner):
             evidence={
                 **evidence.of_run(images, verified, shipped, self.recipe.report),
                 **lookalikes(images, self.recipe.report),
-                **self.timing,
+                **{name: measured.facts[name] for name in SPREAD if measured and name in measured.facts},
             },
             trainings={name: made for name, made in self.artifacts.items() if "history" in made.facts},
             fitted=fitted,
@@ -323,8 +199,3 @@ class Builder(StageRunner):
         for model in self.models:
             for entry in model.facts["models"]:
                 shutil.copyfile(model.path / entry["file"], target / f"{entry['id']}.tflite")
-
-
-def run_name(network: str) -> str:
-    """The stage that trains one network of the teacher."""
-    return f"teacher.{network}" if network else "teacher"

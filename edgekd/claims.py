@@ -16,6 +16,8 @@ from edgekd.tasks import Floats, Labels, Task
 from edgekd.verification import bootstrap
 
 FLOAT, ALONE, DISTILLED = "student_fp32", "student_alone_fp32", "distilled_fp32"
+INTEGER = "student_int8_io"
+"""The same network as the shipped one with int8 in and out, and without its softmax."""
 
 
 def teacher_of(names: Iterable[str]) -> str:

@@ -34,10 +34,10 @@ from edgekd.stages.make_up import NAME as MADE_UP
 from edgekd.stages.make_up import make_up
 from edgekd.stages.quantize import quantize
 from edgekd.tasks import TASKS
+from edgekd.timing import NUM_IMAGES
 
 SCHEMA_VERSION = 1
 ORIGINAL, PRUNED = "original", "pruned"
-NUM_BENCHMARK_IMAGES = 64
 
 
 def compress(recipe_: Recipe, out: Path, *, cache: Cache, progress: Progress | None = None) -> dict[str, Any]:
@@ -145,7 +145,7 @@ class _Chain:
 
     def benchmark(self, images: Artifact) -> Artifact:
         """Time every file, interleaved."""
-        pictures = data.Dataset.open(images).test.images[:NUM_BENCHMARK_IMAGES]
+        pictures = data.Dataset.open(images).test.images[:NUM_IMAGES]
         with tempfile.TemporaryDirectory() as folder:
             seed, progress = self.recipe.seed, self.runner.progress
             return benchmark(self.files, pictures, self.recipe.benchmark, Path(folder), seed=seed, progress=progress)

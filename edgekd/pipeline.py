@@ -12,7 +12,7 @@ from typing import Any
 
 from edgekd import data, ensemble, limits, local_workers, recipe
 from edgekd.artifact import Artifact
-from edgekd.builder import Builder, run_name
+from edgekd.builder import Builder
 from edgekd.cache import Cache, StageRecord, versions
 from edgekd.cluster import SECONDS_TO_MEET, Cluster
 from edgekd.data.leak_check import near_picture
@@ -27,6 +27,7 @@ from edgekd.run_folder import FIRST_EVENT, RunFolder
 from edgekd.run_report import Report
 from edgekd.stage_runner import Stop
 from edgekd.tasks import TASKS
+from edgekd.training_stages import run_name
 from edgekd.verification import DISAGREEMENTS_FILE, SCORES_FILE
 from edgekd.workers import ALONE, Workers
 

@@ -11,7 +11,6 @@ from edgekd.errors import RecipeError, UserError, did_you_mean
 from edgekd.ladder import is_limited
 from edgekd.models import STUDENTS, build_student, check_start, check_teacher, check_use
 from edgekd.recipe import Recipe
-from edgekd.stages.fit import meant_for
 from edgekd.tasks import Task
 
 STAGES = (
@@ -79,8 +78,8 @@ def check_target(recipe_: Recipe) -> None:
     profile = target.load(recipe_.benchmark.target)
     if recipe_.budget.max_p50_ms is not None and (reason := target.why_not_timed(profile)) is not None:
         raise RecipeError(f"budget.max_p50_ms = {recipe_.budget.max_p50_ms:g}: {reason}")
-    if form := meant_for(profile):
-        _check_form(recipe_, form.removeprefix("student_"))
+    if profile.only_variant:
+        _check_form(recipe_, profile.only_variant)
     if profile.runtime == target.TFLITE_MICRO:
         micro.require()
     if profile.npu.accelerator:

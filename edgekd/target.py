@@ -77,6 +77,11 @@ class Target:
     )
 
     @property
+    def only_variant(self) -> str:
+        """The one variant that its runtime takes, integers in and out, and so what is shipped; empty: any."""
+        return "int8_io" if self.runtime == TFLITE_MICRO else ""
+
+    @property
     def limited(self) -> bool:
         """Whether a model may fail to fit."""
         return self.limits != Limits() or self.runtime != LITERT

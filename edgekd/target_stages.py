@@ -12,8 +12,7 @@ from edgekd.config.benchmark import Benchmark
 from edgekd.serving import report as serving
 from edgekd.stage_runner import StageRunner
 from edgekd.target import ONNX, Target
-
-NUM_IMAGES = 64
+from edgekd.timing import NUM_IMAGES
 
 
 def compiled(runner: StageRunner, small: Artifact, profile: Target) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,13 @@ from edgekd.progress import Progress
 from edgekd.recipe import Recipe
 from edgekd.stages.benchmark import RUNS_FILE, benchmark
 
+NUM_IMAGES = 64
+"""That models are timed on, in turn."""
+
+
+SPREAD = ("latency_distributions", "preprocessing")
+"""What the report shows of the facts beside the figures of each model."""
+
 
 def time_build(
     models: Mapping[str, Path],
@@ -26,7 +32,7 @@ def time_build(
     originals: Pictures,
     recipe: Recipe,
     progress: Progress,
-) -> tuple[Artifact, dict[str, Any]]:
+) -> Artifact:
     """Run the benchmark stage of a build.
 
     Args:
@@ -37,9 +43,10 @@ def time_build(
         progress: where the task is shown.
 
     Returns:
-        The stage's artifact, whose files are gone; and what the report shows beside its facts:
-        ``latency_distributions``, and ``preprocessing`` where a picture could be read.
+        The stage's artifact, whose files are gone. Its facts are those of the benchmark, ``latency_distributions``, and
+        ``preprocessing`` where a picture could be read.
     """
+    before = preprocessing_times(originals, recipe.data)
     with tempfile.TemporaryDirectory() as folder:
         measured = benchmark(
             models,
@@ -50,6 +57,5 @@ def time_build(
             seed=recipe.seed,
             progress=progress,
         )
-        shown: dict[str, Any] = {"latency_distributions": distributions(read_json(Path(folder) / RUNS_FILE))}
-    before = preprocessing_times(originals, recipe.data)
-    return measured, shown | ({"preprocessing": before} if before else {})
+        facts = {**measured.facts, "latency_distributions": distributions(read_json(Path(folder) / RUNS_FILE))}
+        return Artifact.seal(Path(folder), facts | ({"preprocessing": before} if before else {}))

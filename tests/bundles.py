@@ -20,8 +20,9 @@ from edgekd.config.data import Data
 from edgekd.config.distill import Distill
 from edgekd.config.teacher import Teacher
 from edgekd.config.verify import Gates, Verify
+from edgekd.goldens import make_pictures
 from edgekd.manifest import MANIFEST_FILE
-from edgekd.stages.bundle import bundle, make_pictures
+from edgekd.stages.bundle import bundle
 from edgekd.stages.verify import verify
 
 NAMES = ("red", "green", "blue")

@@ -78,3 +78,19 @@ def stored(tmp_path: Path):
         return LogitsStore.open(folder / "store")
 
     return store
+
+
+@pytest.fixture
+def refusal_of(tmp_path: Path):
+    """What a profile of one's own is refused with."""
+    from edgekd import target
+    from edgekd.errors import RecipeError
+
+    def refused(text: str) -> str:
+        path = tmp_path / "mine.toml"
+        path.write_text(f'description = "d"\n{text}\n', encoding="utf-8")
+        with pytest.raises(RecipeError) as caught:
+            target.load(str(path))
+        return str(caught.value)
+
+    return refused

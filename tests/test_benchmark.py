@@ -128,6 +128,11 @@ def run_recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return run
 
 
+def in_groups(names: list[str], size: int) -> list[str]:
+    """Names of one letter, so many to a text."""
+    return ["".join(names[start : start + size]) for start in range(0, len(names), size)]
+
+
 def steady(names: str, processes: int) -> dict[str, list[list[float]]]:
     return {name: [[1.0] * 10] * processes for name in names}
 
@@ -136,8 +141,8 @@ def steady(names: str, processes: int) -> dict[str, list[list[float]]]:
 def test_each_round_runs_every_model_once_in_an_order_of_its_own(run_recorded: Any, out: Path) -> None:
     recorded = Recorded(steady("abcd", 30))
     run_recorded(recorded, out, num_processes=30)
-    rounds = ["".join(recorded.order[start : start + 4]) for start in range(0, 120, 4)]
-    assert len(recorded.order) == 120
+    rounds = in_groups(recorded.order, 4)
+    assert len(rounds) == 30
     assert all(sorted(names) == list("abcd") for names in rounds)
     # Of 24 orders 30 draws leave fewer than 10 different ones, or no first place for one model, practically never.
     assert len(set(rounds)) >= 10
@@ -149,8 +154,8 @@ def test_processes_of_a_round_take_turns_in_an_order_drawn_anew(run_recorded: An
     """Ten times round three processes; of 6 orders ten draws leave one alone with a chance of 6**-9."""
     recorded = Recorded(steady("abc", 1))
     run_recorded(recorded, out, num_processes=1)
-    passes = ["".join(recorded.turns[start : start + 3]) for start in range(0, 30, 3)]
-    assert len(recorded.turns) == 30
+    passes = in_groups(recorded.turns, 3)
+    assert len(passes) == 10
     assert all(sorted(names) == list("abc") for names in passes)
     assert len(set(passes)) > 1
 

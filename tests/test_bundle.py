@@ -19,10 +19,10 @@ from edgekd.config.distill import Distill
 from edgekd.config.teacher import Teacher
 from edgekd.data import Dataset
 from edgekd.errors import UserError
+from edgekd.goldens import make_pictures
 from edgekd.manifest import MANIFEST_FILE, golden_holds
 from edgekd.recheck.bundle import bundle_checks
 from edgekd.runtime import load_bundle
-from edgekd.stages.bundle import make_pictures
 
 
 @pytest.fixture(scope="module")

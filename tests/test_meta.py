@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.special import expit
+from tiny_student import tiny_student
 
 from edgekd import _keras, losses, meta, nas, preflight, recipe
 from edgekd.artifact import Artifact
@@ -105,17 +106,6 @@ def test_a_step_of_the_schedule_is_one_of_adam() -> None:
     np.testing.assert_allclose(schedule.phi.numpy(), phi, rtol=1e-3)
 
 
-def student(seed: int = 0) -> Any:
-    _keras.reset(seed)
-    layers = _keras.tf_keras.layers
-    pixels = _keras.tf_keras.Input((16, 16, 3), name="pixels")
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(pixels)
-    x = layers.Conv2D(4, 3, strides=4, name="conv")(x)
-    x = layers.BatchNormalization(momentum=0.9, name="bn")(x)
-    x = layers.Flatten(name="flat")(layers.ReLU(name="relu")(x))
-    return _keras.tf_keras.Model(pixels, layers.Dense(2, name="logits")(x), name="tiny")
-
-
 def wrong(dataset: Dataset, scale: float = 6.0) -> np.ndarray:
     """A teacher that names the other class, always, in two views."""
     return np.stack([scale * (1 - 2 * dataset.train.targets())] * 2).astype(np.float32)
@@ -132,7 +122,7 @@ def run(
 
 def test_where_the_teacher_is_wrong_the_labels_gain_weight(tiny_data: Artifact, tmp_path: Path, stored: Any) -> None:
     dataset = Dataset.open(tiny_data)
-    history, _ = run(student(), dataset, tmp_path / "work", stored(wrong(dataset)))
+    history, _ = run(tiny_student(), dataset, tmp_path / "work", stored(wrong(dataset)))
     shares = [row["hard_loss_weight"] for row in history]
     assert shares == sorted(shares)
     assert shares[-1] > 0.45
@@ -145,7 +135,7 @@ def test_nothing_is_learned_from_what_is_held_out(tiny_data: Artifact, tmp_path:
     _, held = meta.held_out(dataset.train, 0.25, 5)
     logits = wrong(dataset)
     logits[:, held] = np.nan
-    model = student()
+    model = tiny_student()
     history, plan = run(model, dataset, tmp_path / "work", logits)  # a store refuses what is no number
     assert len(held) == 12
     assert sorted([*held, *plan.members]) == list(range(48))
@@ -154,7 +144,7 @@ def test_nothing_is_learned_from_what_is_held_out(tiny_data: Artifact, tmp_path:
 
 
 def test_a_look_leaves_the_student_as_it_was(tiny_data: Artifact) -> None:
-    dataset, model = Dataset.open(tiny_data), student()
+    dataset, model = Dataset.open(tiny_data), tiny_student()
     plan = meta.plan(model, dataset, CONFIG, seed=5)
     before = model.get_weights()
     ones, soft = np.ones(2, np.float32), wrong(dataset)
@@ -172,10 +162,10 @@ class Killed(Exception):
 @pytest.mark.parametrize("step", [6, 11])
 def test_killed_and_resumed_ends_as_unbroken(step: int, tiny_data: Artifact, tmp_path: Path, stored: Any) -> None:
     """36 images are learned from, in 4 steps an epoch; the schedule moves at every second."""
-    dataset, unbroken = Dataset.open(tiny_data), student()
+    dataset, unbroken = Dataset.open(tiny_data), tiny_student()
     soft_targets = stored(wrong(dataset))
     history, plan = run(unbroken, dataset, tmp_path / "unbroken", soft_targets)
-    broken = student()
+    broken = tiny_student()
     stopping = meta.plan(broken, dataset, CONFIG, seed=5)
 
     def kill(batch: Any) -> None:
@@ -188,7 +178,7 @@ def test_killed_and_resumed_ends_as_unbroken(step: int, tiny_data: Artifact, tmp
     more = {"soft_targets": soft_targets, "hooks": hooks, "members": stopping.members, "work": tmp_path / "work"}
     with pytest.raises(Killed):
         fit(stopping.learner, dataset, **options, **more)
-    resumed = student(seed=99)
+    resumed = tiny_student(seed=99)
     again, found = run(resumed, dataset, tmp_path / "work", soft_targets)
     assert again == history
     networks = (unbroken, resumed), (plan.learner.companions[0], found.learner.companions[0])

@@ -383,12 +383,12 @@ def test_the_plan_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_function_gives_typed_runs(builds: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
     builds()
-    made = api.build("quickstart", targets=[PHONE, PI], cache_dir="cache")
+    made = api.build_targets("quickstart", [PHONE, PI], cache_dir="cache")
     assert made.path == Path("edgekd-out/quickstart-targets")
     assert made.runs[PI].report is not None
     assert made.runs[PI].report.shipped.id == "student_int8"
     with pytest.raises(UserError, match=r"benchmark\.target = 'host': targets stand in its place"):
-        api.build("quickstart", targets=[PHONE, PI], overrides={"benchmark.target": "host"})
+        api.build_targets("quickstart", [PHONE, PI], overrides={"benchmark.target": "host"})
 
 
 def test_a_profile_that_limits_chooses_the_chain_and_another_does_not() -> None:

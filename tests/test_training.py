@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_student import tiny_student
 
 from edgekd import _keras, losses
 from edgekd.artifact import Artifact
@@ -19,17 +20,6 @@ from edgekd.tasks import TASKS
 from edgekd.training import Hooks, evaluate, fit, make_predict
 
 SETTINGS = Training(epochs=4, batch_size=8, learning_rate=0.02, warmup_epochs=0.5)
-
-
-def tiny_model(seed: int = 0):
-    _keras.reset(seed)
-    layers = _keras.tf_keras.layers
-    pixels = _keras.tf_keras.Input((16, 16, 3), name="pixels")
-    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalise")(pixels)
-    x = layers.Conv2D(4, 3, strides=4, name="conv")(x)
-    x = layers.BatchNormalization(momentum=0.9, name="bn")(x)
-    x = layers.Flatten(name="flat")(layers.ReLU(name="relu")(x))
-    return _keras.tf_keras.Model(pixels, layers.Dense(2, name="logits")(x), name="tiny")
 
 
 def objective(batch, logits):
@@ -74,7 +64,7 @@ def test_epoch_order_is_a_permutation_of_its_own() -> None:
 
 
 def test_it_learns(tiny_data: Artifact, tmp_path: Path) -> None:
-    dataset, model = Dataset.open(tiny_data), tiny_model()
+    dataset, model = Dataset.open(tiny_data), tiny_student()
     history = run(model, dataset, tmp_path / "work")
     assert [row["epoch"] for row in history] == [0, 1, 2, 3]
     assert history[-1]["loss"] < history[0]["loss"]
@@ -84,7 +74,7 @@ def test_it_learns(tiny_data: Artifact, tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", [2, 6, 13, 23])
 def test_killed_and_resumed_ends_as_unbroken(step: int, tiny_data: Artifact, tmp_path: Path) -> None:
     dataset = Dataset.open(tiny_data)
-    unbroken = tiny_model()
+    unbroken = tiny_student()
     history = run(unbroken, dataset, tmp_path / "unbroken")
     steps = iter(range(100))
 
@@ -93,43 +83,43 @@ def test_killed_and_resumed_ends_as_unbroken(step: int, tiny_data: Artifact, tmp
             raise Killed
 
     with pytest.raises(Killed):
-        run(tiny_model(), dataset, tmp_path / "work", hooks=Hooks(before_step=kill))
-    resumed = tiny_model(seed=99)  # whatever it begins with, the checkpoint decides, unless the kill came before one
+        run(tiny_student(), dataset, tmp_path / "work", hooks=Hooks(before_step=kill))
+    resumed = tiny_student(seed=99)  # whatever it begins with, the checkpoint decides, unless the kill came before one
     if step < 6:
-        resumed = tiny_model()
+        resumed = tiny_student()
     assert run(resumed, dataset, tmp_path / "work") == history
     for expected, found in zip(unbroken.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
 def test_finished_fit_is_not_run_again(tiny_data: Artifact, tmp_path: Path) -> None:
-    dataset, model = Dataset.open(tiny_data), tiny_model()
+    dataset, model = Dataset.open(tiny_data), tiny_student()
     history = run(model, dataset, tmp_path / "work")
 
     def never() -> None:
         raise AssertionError("a step was run")
 
-    again = tiny_model(seed=1)
+    again = tiny_student(seed=1)
     assert run(again, dataset, tmp_path / "work", hooks=Hooks(before_step=never)) == history
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
 
 
 def test_damaged_checkpoint_is_a_warning(tiny_data: Artifact, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     dataset = Dataset.open(tiny_data)
-    expected = tiny_model()
+    expected = tiny_student()
     run(expected, dataset, tmp_path / "good")
     (tmp_path / "work").mkdir()
     content = (tmp_path / "good" / "checkpoint.npz").read_bytes()
     (tmp_path / "work" / "checkpoint.npz").write_bytes(content[: len(content) // 2])
     logging.getLogger("edgekd").propagate = True
-    found = tiny_model()
+    found = tiny_student()
     run(found, dataset, tmp_path / "work")
     assert "a checkpoint is damaged" in caplog.text
     np.testing.assert_array_equal(found.get_weights()[0], expected.get_weights()[0])
 
 
 def test_the_epoch_that_was_best_on_val_is_kept(tiny_data: Artifact, tmp_path: Path) -> None:
-    dataset, model = Dataset.open(tiny_data), tiny_model()
+    dataset, model = Dataset.open(tiny_data), tiny_student()
     history = run(model, dataset, tmp_path / "work", training=Training(epochs=6, batch_size=8, learning_rate=2.0))
     best = max(history, key=lambda row: (row["val_auc"], -row["val_loss"]))
     score = evaluate(make_predict(model), dataset.val)
@@ -137,7 +127,7 @@ def test_the_epoch_that_was_best_on_val_is_kept(tiny_data: Artifact, tmp_path: P
 
 
 def test_the_last_epoch_is_kept_where_the_recipe_says_so(tiny_data: Artifact, tmp_path: Path) -> None:
-    dataset, model = Dataset.open(tiny_data), tiny_model()
+    dataset, model = Dataset.open(tiny_data), tiny_student()
     training = Training(epochs=6, batch_size=8, learning_rate=2.0, keep="last")
     history = run(model, dataset, tmp_path / "work", training=training)
     assert evaluate(make_predict(model), dataset.val)["loss"] == history[-1]["val_loss"]
@@ -145,13 +135,13 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so(tiny_data: Artifact, tm
 
 
 def test_first_epochs_can_be_left_out(tiny_data: Artifact, tmp_path: Path) -> None:
-    dataset, model = Dataset.open(tiny_data), tiny_model()
+    dataset, model = Dataset.open(tiny_data), tiny_student()
     history = run(model, dataset, tmp_path / "work", first_epoch_kept=3)
     assert evaluate(make_predict(model), dataset.val)["loss"] == history[3]["val_loss"]
 
 
 def test_start_is_kept_where_nothing_improves(tiny_data: Artifact, tmp_path: Path) -> None:
-    dataset, model = Dataset.open(tiny_data), tiny_model()
+    dataset, model = Dataset.open(tiny_data), tiny_student()
     run(model, dataset, tmp_path / "first")
     before = model.get_weights()
     run(
@@ -168,7 +158,7 @@ def test_start_is_kept_where_nothing_improves(tiny_data: Artifact, tmp_path: Pat
 
 def test_soft_targets_follow_the_view(tiny_data: Artifact, tmp_path: Path, stored) -> None:
     """A loss that reads only the soft targets sees those of (view, sample) and no others."""
-    dataset, model = Dataset.open(tiny_data), tiny_model()
+    dataset, model = Dataset.open(tiny_data), tiny_student()
     targets = np.zeros((2, 48, 2), np.float16)
     targets[1] = 7.0
     history = run(
@@ -183,7 +173,7 @@ def test_soft_targets_follow_the_view(tiny_data: Artifact, tmp_path: Path, store
 
 def test_the_step_knows_how_much_of_the_training_is_behind(tiny_data: Artifact, tmp_path: Path) -> None:
     history = run(
-        tiny_model(),
+        tiny_student(),
         Dataset.open(tiny_data),
         tmp_path / "work",
         training=Training(epochs=2, batch_size=24, learning_rate=0.01),
@@ -230,7 +220,7 @@ def test_companions_are_trained_and_come_back_from_the_checkpoint(tiny_data: Art
     dataset = Dataset.open(tiny_data)
 
     def learner(bias: float) -> tuple[Learner, object]:
-        model = tiny_model()
+        model = tiny_student()
         companion = _keras.tf_keras.layers.Dense(1, name="companion")
         companion.build((None, 2))
         companion.bias.assign([bias])
@@ -262,13 +252,13 @@ def test_a_loss_that_is_no_number_stops_and_names_the_step(tiny_data: Artifact, 
         return losses.cross_entropy(batch.targets, logits) / (0.0 * batch.soft_targets[0, 0])
 
     with pytest.raises(TrainingError, match=r"tiny: the loss is (nan|inf) at step 0 of 24; lower the learning_rate"):
-        run(tiny_model(), Dataset.open(tiny_data), tmp_path / "work", objective=poisoned)
+        run(tiny_student(), Dataset.open(tiny_data), tmp_path / "work", objective=poisoned)
 
 
 def test_what_was_good_before_a_loss_that_is_no_number_is_kept(tiny_data: Artifact, tmp_path: Path) -> None:
     """Six steps an epoch: poison in step 15 leaves the checkpoint of step 12, from which the run can go on."""
     dataset, work = Dataset.open(tiny_data), tmp_path / "work"
-    unbroken = tiny_model()
+    unbroken = tiny_student()
     history = run(unbroken, dataset, tmp_path / "unbroken")
 
     def poisoned(batch, logits):
@@ -276,18 +266,18 @@ def test_what_was_good_before_a_loss_that_is_no_number_is_kept(tiny_data: Artifa
         return factor * objective(batch, logits)
 
     with pytest.raises(TrainingError, match=r"the loss is nan at step 15 of 24; .* The last good checkpoint is kept"):
-        run(tiny_model(), dataset, work, objective=poisoned)
+        run(tiny_student(), dataset, work, objective=poisoned)
     with np.load(work / "checkpoint.npz", allow_pickle=False) as archive:
         assert json.loads(archive["state"].tobytes())["step"] == 12
         assert all(np.all(np.isfinite(archive[name])) for name in archive.files if name != "state")
-    resumed = tiny_model(seed=99)
+    resumed = tiny_student(seed=99)
     assert run(resumed, dataset, work) == history
     for expected, found in zip(unbroken.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
 def test_weight_decay_leaves_biases_alone(tiny_data: Artifact, tmp_path: Path) -> None:
-    dataset, model = Dataset.open(tiny_data), tiny_model()
+    dataset, model = Dataset.open(tiny_data), tiny_student()
     model.get_layer("logits").bias.assign([3.0, -3.0])
     kernel = float(np.abs(model.get_layer("logits").kernel.numpy()).sum())
     run(

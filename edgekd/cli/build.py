@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,9 @@ from edgekd.cli.plan import print_plan, print_plans
 from edgekd.cli.run import print_run, print_targets, run_document, targets_document
 from edgekd.cluster import SECONDS_TO_MEET, of_process
 from edgekd.errors import UserError
+
+if TYPE_CHECKING:
+    from edgekd.pipeline import Run
 
 EXIT_GATE = 1
 
@@ -90,12 +94,15 @@ def build(
         raise UserError(f"--target and --set {api.TARGET_KEY}: one of the two")
     if len(targets) == 1:
         overrides[api.TARGET_KEY] = targets[0]
+    cluster = of_process(workers)
+    if several and until is not None:
+        raise UserError(f'until "{until}": several targets are compared by their reports; leave it out')
+    if several and cluster is not None:
+        raise UserError(api.ONE_WORKER)
     if dry_run:
         loaded = api.load_recipe(recipe, data=data, overrides=overrides, seed=seed)
-        cluster = of_process(workers)
         measure = not no_measure
         if several:
-            api.check_several(overrides, until, several_workers=cluster is not None)
             print_plans(loaded, targets, cache_dir, out, measure=measure, as_json=as_json)
         else:
             print_plan(loaded, cache_dir, out, until, measure=measure, as_json=as_json, cluster=cluster)
@@ -109,30 +116,29 @@ def build(
 
         progress = TensorBoardProgress(progress, tensorboard)
     common: dict[str, Any] = {
-        **{"data": data, "out": out, "overrides": overrides, "seed": seed, "until": until},
-        **{"cache_dir": cache_dir, "progress": progress, "workers": workers, "seconds_to_meet": seconds_to_meet},
+        **{"data": data, "out": out, "overrides": overrides, "seed": seed},
+        **{"cache_dir": cache_dir, "progress": progress},
     }
     if several:
-        built = api.build(recipe, targets=targets, **common)
-        for one in built.runs.values():
-            if mlflow is not None:
-                mlflow_log.log(one, mlflow)
-        if as_json:
-            click.echo(json.dumps(targets_document(built), indent=2))
-        else:
-            print_targets(built)
-        if not built.held:
-            raise click.exceptions.Exit(EXIT_GATE)
-        return
-    run = api.build(recipe, **common)
-    if run.worker > 0:
-        click.echo(f"worker {run.worker + 1}: everything is trained; the chief writes the run folder")
-        return
-    if mlflow is not None:
-        mlflow_log.log(run, mlflow)
-    if as_json:
-        click.echo(json.dumps(run_document(run), indent=2))
+        built = api.build_targets(recipe, targets, **common)
+        _log(built.runs.values(), mlflow)
+        click.echo(json.dumps(targets_document(built), indent=2)) if as_json else print_targets(built)
+        held = built.held
     else:
-        print_run(run)
-    if not run.held:
+        run = api.build(recipe, until=until, workers=workers, seconds_to_meet=seconds_to_meet, **common)
+        if run.worker > 0:
+            click.echo(f"worker {run.worker + 1}: everything is trained; the chief writes the run folder")
+            return
+        _log([run], mlflow)
+        click.echo(json.dumps(run_document(run), indent=2)) if as_json else print_run(run)
+        held = run.held
+    if not held:
         raise click.exceptions.Exit(EXIT_GATE)
+
+
+def _log(runs: Iterable[Run], mlflow: str | None) -> None:
+    if mlflow is not None:
+        from edgekd import mlflow_log
+
+        for run in runs:
+            mlflow_log.log(run, mlflow)

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from edgekd import apart, metrics
 from edgekd._litert import KERNELS
+from edgekd.claims import INTEGER
 from edgekd.config.data import Data
 from edgekd.config.verify import Verify
 from edgekd.data import Dataset, prepare
 from edgekd.errors import ModelError
 from edgekd.recheck.check import Check, all_or_faults, differences
 from edgekd.recheck.scores import claim_checks
-from edgekd.verification.kernels import INTEGER_FORM, kernel_envelope
+from edgekd.verification.kernels import kernel_envelope
 
 SPLITS = ("val", "test")
 _RAW = "raw__"
@@ -96,7 +97,7 @@ def _scores(id: str, stated: Stated, dataset: Dataset, folder: Path, prefix: str
     wanted = {split: (split, "xnnpack") for split in SPLITS}
     if stated.shipped:
         wanted |= {f"test__{kernel}": ("test", kernel) for kernel in KERNELS if kernel != "xnnpack"}
-    if id == INTEGER_FORM:
+    if id == INTEGER:
         wanted |= {f"{_RAW}{kernel}": ("test", kernel) for kernel in KERNELS}
     jobs: dict[str, dict[str, Any]] = {
         name: {
@@ -133,8 +134,8 @@ def _of_kernels(told: Told, scores: Mapping[str, Scores], dataset: Dataset) -> I
         return
     probs = {kernel: scores[shipped]["test" if kernel == "xnnpack" else f"test__{kernel}"] for kernel in KERNELS}
     integers = None
-    if INTEGER_FORM in scores:
-        integers = {kernel: scores[INTEGER_FORM][f"{_RAW}{kernel}"] for kernel in KERNELS}
+    if INTEGER in scores:
+        integers = {kernel: scores[INTEGER][f"{_RAW}{kernel}"] for kernel in KERNELS}
     found = kernel_envelope(probs, dataset.task, integers)
     if integers is None:
         for row in found["against_xnnpack"].values():

@@ -16,6 +16,7 @@ from edgekd.arm64 import compare, emulator
 from edgekd.arm64.compare import Compared
 from edgekd.arm64.install import installed
 from edgekd.cache import default_root
+from edgekd.claims import INTEGER
 from edgekd.config.data import Data
 from edgekd.data import Dataset, prepare
 from edgekd.errors import DataError, ModelError, UserError, did_you_mean
@@ -24,7 +25,7 @@ from edgekd.recheck.bundle import manifest_of
 from edgekd.recheck.check import Check, all_or_faults
 from edgekd.recheck.report import intact_models, report_of
 from edgekd.runtime import file_faults
-from edgekd.stages.fit import MICRO_FORM, against, meant_for
+from edgekd.stages.fit import against
 from edgekd.target import ARM64_EMULATED, TFLITE_MICRO, Target, load
 from edgekd.tflite import cost
 from edgekd.tflite.view import open_view
@@ -80,7 +81,8 @@ def on_target(bundle: Path, run: Path | None, data: Data | None, target: OnTarge
     """
     about = f"target {target.profile.name}"
     models, shipped = _models(bundle, run)
-    id = meant_for(target.profile, shipped)
+    only = target.profile.only_variant
+    id = f"student_{only}" if only else shipped
     if id not in models:
         yield Check(about, None, f"{id} is not there, or not the file that was measured; name a run that has it")
         return
@@ -100,7 +102,7 @@ def on_target(bundle: Path, run: Path | None, data: Data | None, target: OnTarge
                 made = vela.compile_for(target.profile.npu, models[id], Path(folder) / "compiled.tflite")
             yield Check(about, True, f"{id}: {vela.in_words(made)}. {vela.estimates_in_words(made)}")
         if target.profile.name == ARM64_EMULATED:
-            chosen = {name: models[name] for name in (shipped, MICRO_FORM) if name in models}
+            chosen = {name: models[name] for name in (shipped, INTEGER) if name in models}
             yield from _of_arm64(about, chosen, images, source, target)
     except ModelError as error:
         yield Check(about, False, str(error))

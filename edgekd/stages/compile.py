@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from edgekd import vela
 from edgekd.artifact import Artifact, sha256_file
+from edgekd.claims import INTEGER
 from edgekd.target import Npu
-from edgekd.tflite.view import Tensor, open_view
+from edgekd.tflite import describe_tensor
+from edgekd.tflite.view import open_view
 
-FORM = "student_int8_io"
 FILE = "npu/model_vela.tflite"
 """In the bundle."""
 
@@ -31,14 +31,9 @@ def compile_student(quantized: Artifact, config: Npu, out_dir: Path) -> Artifact
         ModelError: Vela refuses the model.
     """
     path = out_dir / PurePosixPath(FILE).name
-    found = vela.compile_for(config, quantized.path / f"{FORM}.tflite", path)
+    found = vela.compile_for(config, quantized.path / f"{INTEGER}.tflite", path)
     view = open_view(path)
-    file = {"model": FORM, "file": FILE, "sha256": sha256_file(path), "bytes": path.stat().st_size}
-    ends = {"input": _tensor(view.inputs[0]), "output": _tensor(view.outputs[0])}
+    file = {"model": INTEGER, "file": FILE, "sha256": sha256_file(path), "bytes": path.stat().st_size}
+    ends = {"input": describe_tensor(view.inputs[0]), "output": describe_tensor(view.outputs[0])}
     summary = f"{vela.in_words(found)}. {vela.estimates_in_words(found)}"
     return Artifact.seal(out_dir, {**file, **ends, **found, "summary": summary})
-
-
-def _tensor(tensor: Tensor) -> dict[str, Any]:
-    quantization = {"scale": tensor.scale[0], "zero_point": tensor.zero_point[0]}
-    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype, **quantization}

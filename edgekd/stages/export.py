@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgekd import _keras, _litert, onnx_export, tflite
 from edgekd.artifact import Artifact, digest_folder, sha256_file
+from edgekd.claims import INTEGER
 from edgekd.data import Dataset
 from edgekd.limits import limit
 from edgekd.manifest import ONNX_FILE
@@ -19,6 +20,7 @@ from edgekd.models.foreign import open_foreign
 from edgekd.serving import saved_model
 from edgekd.target import ONNX, SAVED_MODEL
 from edgekd.tasks import probabilities
+from edgekd.tflite import describe_tensor
 from edgekd.training import make_predict
 
 NUM_IMAGES = 256
@@ -26,7 +28,6 @@ NUM_ALONE = 8
 # Of a probability. Sums of float32 in another order, over some fifty layers, leave 1e-6 or so.
 TOLERANCE = 1e-4
 ONNX_INT8 = "onnx_int8"
-INTEGER_MODEL = "student_int8_io"
 PATHS = {SAVED_MODEL: "saved_model", ONNX: "model_fp32.onnx", ONNX_INT8: ONNX_FILE}
 
 
@@ -82,7 +83,7 @@ def export(data: Artifact, quantized: Artifact, config: Sequence[str], out_dir: 
         onnx_export.to_onnx(served, path)
         forms.append(_form(ONNX, path, onnx_export.versions(), **about, **ends))
         limits.append(_held(ONNX, _furthest(ONNX, path, pictures, wanted), TOLERANCE))
-        source = quantized.path / f"{INTEGER_MODEL}.tflite"
+        source = quantized.path / f"{INTEGER}.tflite"
         if source.is_file():
             path = out_dir / PATHS[ONNX_INT8]
             onnx_export.to_onnx(source, path, any_batch=True)
@@ -121,13 +122,10 @@ def _form(id: str, path: Path, versions: dict[str, str], **about: Any) -> dict[s
 
 def _integer_ends(source: Path) -> dict[str, Any]:
     view = tflite.open_view(source)
-    rows = []
-    for tensor in (view.inputs[0], view.outputs[0]):
-        shape = [None, *tensor.shape[1:]]
-        quantization = {"scale": tensor.scale[0], "zero_point": tensor.zero_point[0]}
-        rows.append({"name": tensor.name, "dtype": tensor.dtype, "shape": shape, **quantization})
-    meant = "pixel - 128"
+    taken, given = (
+        {**describe_tensor(tensor), "shape": [None, *tensor.shape[1:]]} for tensor in (view.inputs[0], view.outputs[0])
+    )
     return {
-        "input": {**rows[0], "colour_order": "RGB", "meaning": meant},
-        "output": {**rows[1], "meaning": "logits"},
+        "input": {**taken, "colour_order": "RGB", "meaning": "pixel - 128"},
+        "output": {**given, "meaning": "logits"},
     }

@@ -15,13 +15,6 @@ from edgekd.limits import limit
 from edgekd.target import TFLITE_MICRO, Target
 from edgekd.tflite.view import open_view
 
-MICRO_FORM = "student_int8_io"
-
-
-def meant_for(profile: Target, shipped: str = "") -> str:
-    """Id of the model that is meant for a target: TFLite Micro takes integers in and out; another what is shipped."""
-    return MICRO_FORM if profile.runtime == TFLITE_MICRO else shipped
-
 
 def fit(
     id: str, path: Path, images: NDArray[np.uint8], profile: Target, out_dir: Path, *, p50_ms: float | None = None

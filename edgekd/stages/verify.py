@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from edgekd import attribution, limits, metrics, statistics
 from edgekd._litert import KERNELS, open_interpreter, predict_probs, run
 from edgekd.artifact import Artifact, sha256_file
-from edgekd.claims import FLOAT, claims, shipped_of, teacher_of
+from edgekd.claims import FLOAT, INTEGER, claims, shipped_of, teacher_of
 from edgekd.config.verify import Gates, Verify
 from edgekd.data import Dataset, Split
 from edgekd.errors import RecipeError, did_you_mean
@@ -21,7 +21,7 @@ from edgekd.tasks import ORDINAL, Task
 from edgekd.verification import DISAGREEMENTS_FILE, SCORES_FILE
 from edgekd.verification.disagreements import write_csv
 from edgekd.verification.findings import all_disagreements, from_images, from_scores, subgroups
-from edgekd.verification.kernels import INTEGER_FORM, kernel_envelope
+from edgekd.verification.kernels import kernel_envelope
 from edgekd.verification.scores import SPLITS, Probs, Scores, write_scores
 
 
@@ -69,7 +69,7 @@ def verify(data: Artifact, models: Sequence[Artifact], config: Verify, out_dir: 
         },
         "kernels": _kernels(
             entries[shipped][0],
-            entries[INTEGER_FORM][0] if INTEGER_FORM in entries else None,
+            entries[INTEGER][0] if INTEGER in entries else None,
             dataset.test.images,
             task,
         ),

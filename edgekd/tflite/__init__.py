@@ -2,7 +2,7 @@
 
 from edgekd.tflite.convert import INTEGER_VARIANTS, Frozen, check, convert, freeze
 from edgekd.tflite.cost import dtype, float_islands, macs, measured_sparsity, num_params
-from edgekd.tflite.describe import describe, gzip_bytes
+from edgekd.tflite.describe import describe, describe_tensor, gzip_bytes
 from edgekd.tflite.float_layers import keep_float
 from edgekd.tflite.layer_errors import LayerError, layer_errors
 from edgekd.tflite.layers import check_layers, layers_of
@@ -29,6 +29,7 @@ __all__ = [
     "choose",
     "convert",
     "describe",
+    "describe_tensor",
     "dtype",
     "encode",
     "float_islands",

@@ -10,7 +10,7 @@ from typing import Any
 
 from edgekd.errors import ConversionError
 from edgekd.tflite import cost
-from edgekd.tflite.view import open_view
+from edgekd.tflite.view import Tensor, open_view
 
 # What the end of an id promises: (dtype, input type, output type).
 _PROMISES = {
@@ -60,6 +60,12 @@ def describe(path: Path, *, id: str, role: str, steps: Sequence[str], shipped: b
         "macs": cost.macs(view),
         "measured_sparsity": cost.measured_sparsity(view),
     }
+
+
+def describe_tensor(tensor: Tensor) -> dict[str, Any]:
+    """``{"name", "shape", "dtype"}``, and ``scale`` and ``zero_point`` of one that is quantized as a whole."""
+    quantization = {"scale": tensor.scale[0], "zero_point": tensor.zero_point[0]} if tensor.scale else {}
+    return {"name": tensor.name, "shape": list(tensor.shape), "dtype": tensor.dtype, **quantization}
 
 
 def gzip_bytes(content: bytes) -> int:

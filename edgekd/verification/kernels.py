@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from edgekd.tasks import MULTI_CLASS, THRESHOLD, Task
 
 SHIPPED_KERNEL = "xnnpack"
-INTEGER_FORM = "student_int8_io"
-"""The model whose output is int8: the same network as the shipped one, without its softmax."""
 
 Probs = NDArray[np.float32]
 
