@@ -17,6 +17,7 @@ from click.testing import CliRunner
 optuna = pytest.importorskip("optuna", reason="the extra search is not installed")
 
 from edgekd import recipe  # noqa: E402
+from edgekd.children import Child  # noqa: E402
 from edgekd.cli import main  # noqa: E402
 from edgekd.errors import RecipeError, SearchError, UserError  # noqa: E402
 from edgekd.options import to_table  # noqa: E402
@@ -256,6 +257,33 @@ def test_the_trial_of_a_killed_process_is_given_up_and_no_other(tmp_path: Path) 
     assert study.give_up_dead(opened) == 1
     assert [trial.state.name for trial in study.trials(opened)] == ["RUNNING", "FAIL"]
     assert study.trials(opened)[1].user_attrs[study.PROBLEM] == study.DIED
+
+
+def test_processes_that_start_before_one_has_drawn_have_seeds_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three start at once, and the first alone draws and ends. The fourth is number 1 + 2 of those drawn and at work.
+
+    So is the fifth, when the fourth has drawn and ended: a count alone does not tell them apart.
+    """
+    opened = study.open_study(made(), str(tmp_path / "study.jsonl"), create=True)
+    opened.set_user_attr(study.AS_WRITTEN, {"measured": {}, "limits": []})
+    requests: list[dict[str, Any]] = []
+
+    def start(module: str, title: str, request: dict[str, Any], events: Any) -> Child:
+        requests.append({**request, "title": title})
+        child = Child(title, None)  # type: ignore[arg-type]
+        if len(requests) in (1, 4):  # each of these draws, and ends at once
+            opened.tell(opened.ask(), [0.5, 1.0, 1.0])
+            events.put((child, None))
+        return child
+
+    monkeypatch.setattr("edgekd.children.start", start)
+    monkeypatch.setattr("edgekd.children.answer", lambda child: {})
+    monkeypatch.setattr("edgekd.children.end", lambda children: None)
+    workers.run_trials(made(), opened, "unused", tmp_path, workers=3, num_trials=None, seconds=0.5, seed=0)
+    assert [row["title"] for row in requests[:5]] == ["worker 1", "worker 2", "worker 3", "worker 1", "worker 1"]
+    assert len({row["seed"] for row in requests}) == len(requests)
 
 
 def test_processes_that_die_at_once_end_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

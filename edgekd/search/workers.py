@@ -8,6 +8,8 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import numpy as np
+
 from edgekd import children
 from edgekd.children import Child, Events
 from edgekd.errors import SearchError
@@ -57,14 +59,17 @@ def run_trials(
     wanted = min((count for count in (num_trials, limit) if count is not None), default=None)
     request = {"recipe": to_table(recipe_), "storage": storage, "cache": str(cache_root)}
     events: Events = SimpleQueue()
-    running: list[Child] = []
+    running: dict[Child, int] = {}  # with the place of each, from 1 on
     warned: set[str] = set()
-    lost = 0
+    lost, there = 0, len(study.trials(opened))
 
-    def start(title: str, *, as_written: bool) -> None:
-        drawn = len(study.trials(opened)) + len(running)
-        more = {"seed": seed * 100_003 + drawn, "as_written": as_written}
-        running.append(children.start("edgekd.search.child", title, {**request, **more}, events))
+    def start(place: int) -> None:
+        # Two that start before either has drawn differ by their places; those of a machine that joined, by how many
+        # trials it found.
+        drawn = np.random.SeedSequence([seed, there, place, len(study.trials(opened))])
+        more = {"seed": int(drawn.generate_state(1)[0]), "as_written": place == 0}
+        title = f"worker {place}" if place else "as written"
+        running[children.start("edgekd.search.child", title, {**request, **more}, events)] = place
 
     def next_ended() -> Child | None:
         """The next that ends; None where the time is up before."""
@@ -75,21 +80,21 @@ def run_trials(
             except Empty:
                 return None
             if line is None:
-                running.remove(child)
+                del running[child]
                 return child
             children.pass_on(child, line, warned)
 
     try:
         if study.AS_WRITTEN not in opened.user_attrs:
             logger.info("search: the recipe as written first, which the trials are set against")
-            start("as written", as_written=True)
+            start(0)
             first = next_ended()
             if first is not None and "error" in (answer := children.answer(first)):
                 raise SearchError(f"the recipe as written cannot be made: {answer['error']}")
         while deadline is None or time.monotonic() < deadline:
             open_trials = 0 if wanted is None else wanted - len(study.trials(opened, *FINISHED)) - len(running)
             while len(running) < workers and (wanted is None or open_trials > 0):
-                start(f"worker {len(running) + 1}", as_written=False)
+                start(min(set(range(1, workers + 1)) - set(running.values())))
                 open_trials -= 1
             if not running:
                 break
@@ -110,7 +115,7 @@ def run_trials(
                 )
             logger.info(f"search: {len(finished)} trials{_left(deadline)}")
     finally:
-        children.end(running)
+        children.end(list(running))
         study.give_up_dead(opened, study.OUT_OF_TIME)
 
 
