@@ -17,9 +17,12 @@ from click.testing import CliRunner
 optuna = pytest.importorskip("optuna", reason="the extra search is not installed")
 
 from edgekd import recipe  # noqa: E402
+from edgekd.cache import Cache  # noqa: E402
 from edgekd.children import Child  # noqa: E402
 from edgekd.cli import main  # noqa: E402
-from edgekd.errors import RecipeError, SearchError, UserError  # noqa: E402
+from edgekd.errors import ModelError, RecipeError, SearchError, UserError  # noqa: E402
+from edgekd.ladder import Candidate  # noqa: E402
+from edgekd.ladder import Trial as Judged  # noqa: E402
 from edgekd.options import to_table  # noqa: E402
 from edgekd.search import result, space, study, trial, workers  # noqa: E402
 
@@ -400,3 +403,30 @@ def test_a_trial_makes_what_would_be_shipped_and_no_more() -> None:
     assert (found.quantize.variants, found.distill.train_alone) == (("fp32", "int8", "int8_io"), False)
     alone = dataclasses.replace(base, distill=dataclasses.replace(base.distill, mode="self"))
     assert trial.without_more(alone).distill.train_alone is True  # it is its own teacher
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_a_sampler_learns_what_cannot_be_made(sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The narrower the better, and below 0.6 there is nothing: 5 of 9 widths.
+
+    TPE that learns from the others alone draws 17 to 20 of the last 20 there; one that learns of these too, fewer than
+    chance would.
+    """
+
+    def measure(candidate: Candidate, *_: Any) -> Judged:
+        width = candidate.recipe.distill.width_multiplier
+        if width < 0.6:
+            raise ModelError("too narrow")
+        return Judged(candidate, {"auc": 1 - width / 2, "tflite_bytes": 1000 * width, "p50_ms": width}, ())
+
+    monkeypatch.setattr(trial, "measure", measure)
+    width = {"low": 0.1, "high": 0.9, "step": 0.1}
+    recipe_ = made(sampler=sampler, num_startup_trials=8, space={"distill.width_multiplier": width})
+    opened = study.open_study(recipe_, str(tmp_path / "study.jsonl"), create=True, seed=0)
+    opened.optimize(lambda drawn: trial.objective(drawn, recipe_, Cache(tmp_path)), n_trials=40)
+    rows = result.document(recipe_, opened)["trials"]
+    assert {row["state"] for row in rows} == {"complete", "failed"}
+    failed = [row for row in rows if row["state"] == "failed"]
+    assert all((row["measured"], row["held"], row["problem"]) == (None, False, "too narrow") for row in failed)
+    assert sum(row["state"] == "failed" for row in rows[-20:]) < 20 * 5 / 9
+    assert result.choose(rows, None, recipe_.search.objectives)[0] in {row["number"] for row in rows if row["measured"]}

@@ -35,9 +35,7 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
         figures = {study.MEASURED: dict(found.measured), study.LIMITS: [dict(row) for row in found.limits]}
         opened.set_user_attr(study.AS_WRITTEN, figures)
     else:
-        opened.optimize(
-            lambda drawn: trial.objective(drawn, recipe_, cache), n_trials=1, catch=(trial.NotPossibleError,)
-        )
+        opened.optimize(lambda drawn: trial.objective(drawn, recipe_, cache), n_trials=1)
     return {}
 
 

@@ -56,11 +56,11 @@ STATES: Mapping[str, str] = {
 
 def _row(trial: Any) -> dict[str, Any]:
     attributes, ended = trial.user_attrs, trial.datetime_complete
-    complete = trial.state.name == "COMPLETE"
+    complete = trial.state.name == "COMPLETE" and not study.cannot_be_made(trial)
     limits = attributes.get(study.LIMITS, [])
     return {
         "number": trial.number,
-        "state": STATES[trial.state.name],
+        "state": "failed" if study.cannot_be_made(trial) else STATES[trial.state.name],
         "changes": attributes.get(study.CHANGES, dict(trial.params)),
         "measured": attributes.get(study.MEASURED) if complete else None,
         "limits": limits,

@@ -139,12 +139,23 @@ def reward_of(trial: Any, accuracy: str) -> float | None:
     ===========================  ==================================================================
     """
     state, attributes = trial.state.name, trial.user_attrs
+    if cannot_be_made(trial):
+        return -1.0
     if state == "COMPLETE":
         return _earned(attributes.get(MEASURED), attributes.get(LIMITS, ()), accuracy)
     if state == "PRUNED" and trial.intermediate_values:
         return float(trial.intermediate_values[max(trial.intermediate_values)])
-    problem = attributes.get(PROBLEM)
-    return -1.0 if state == "FAIL" and problem not in (None, DIED, OUT_OF_TIME) else None
+    return None
+
+
+def cannot_be_made(trial: Any) -> bool:
+    """Whether the draw made no model; one whose process died, or whose time was up, may."""
+    return trial.user_attrs.get(PROBLEM) not in (None, DIED, OUT_OF_TIME)
+
+
+def feasible(trial: Any) -> tuple[float]:
+    """A constraint as Optuna has it: above 0 where the draw cannot be made."""
+    return (float(cannot_be_made(trial)),)
 
 
 def _earned(measured: Mapping[str, Any] | None, limits: Sequence[Mapping[str, Any]], accuracy: str) -> float | None:
@@ -169,9 +180,13 @@ def _sampler(engine: Any, recipe_: Recipe, seed: int) -> Any:
         accuracy = next(name for name in search.objectives if name in ACCURACIES)
         return PolicySampler(functools.partial(reward_of, accuracy=accuracy), seed)
     if search.sampler == "tpe":
-        return samplers.TPESampler(seed=seed, n_startup_trials=search.num_startup_trials, constant_liar=True)
+        return samplers.TPESampler(
+            seed=seed, n_startup_trials=search.num_startup_trials, constant_liar=True, constraints_func=feasible
+        )
     if search.sampler == "nsga2":
-        return samplers.NSGAIISampler(seed=seed, population_size=max(2, search.num_startup_trials))
+        return samplers.NSGAIISampler(
+            seed=seed, population_size=max(2, search.num_startup_trials), constraints_func=feasible
+        )
     if search.sampler == "grid":
         # Its seed orders the grid, which all processes have to see in the same order.
         return samplers.GridSampler(space.grid(search.space), seed=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any
 
 from edgekd import budget, pipeline
 from edgekd.cache import Cache
+from edgekd.config.search import ACCURACIES
 from edgekd.errors import ConversionError, ModelError, RecipeError, TrainingError
 from edgekd.ladder import Candidate
 from edgekd.ladder import Trial as Judged
@@ -24,10 +26,6 @@ STUDENT = "student"  # the title of the task that trains it
 WATCHED = "val_auc"
 # Files beside the one that is meant. Of a very small student the converter makes no dynamic one.
 BESIDE = ("fp16", "dynamic")
-
-
-class NotPossibleError(Exception):
-    """The draw cannot be made into a model; the reason is noted with the trial."""
 
 
 class _Watched(Task):
@@ -63,10 +61,11 @@ def objective(trial: Any, recipe_: Recipe, cache: Cache) -> list[float]:
     """Make and measure one draw; what was found stands in the attributes of the trial.
 
     Returns:
-        A value for each of ``search.objectives``.
+        A value for each of ``search.objectives``. Of a draw that makes no sense, or no model, the worst ones: a sampler
+        learns nothing from a trial that failed, and draws the same again. Why stands in the attributes, and
+        :func:`edgekd.search.study.feasible` tells the sampler.
 
     Raises:
-        NotPossibleError: the draw makes no sense, or no model.
         optuna.TrialPruned: ended early.
     """
     study.sign(trial)
@@ -82,7 +81,7 @@ def objective(trial: Any, recipe_: Recipe, cache: Cache) -> list[float]:
     except (RecipeError, ModelError, ConversionError, TrainingError) as error:
         trial.set_user_attr(study.PROBLEM, str(error))
         logger.info(f"trial {trial.number} cannot be made: {error}")
-        raise NotPossibleError(str(error)) from None
+        return [0.0 if name in ACCURACIES else math.inf for name in recipe_.search.objectives]
     trial.set_user_attr(study.MEASURED, dict(found.measured))
     trial.set_user_attr(study.LIMITS, [dict(row) for row in found.limits])
     values = [float(found.measured[name]) for name in recipe_.search.objectives]
