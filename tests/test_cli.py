@@ -592,3 +592,14 @@ def test_child_processes_import_nothing_from_the_working_folder(tmp_path: Path) 
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "was_run").exists()
+
+
+def test_a_command_leaves_the_environment_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    before = dict(os.environ)
+    assert call("target", "list").exit_code == 0
+    assert dict(os.environ) == before
+    monkeypatch.setenv("PYTHONSAFEPATH", "0")
+    assert call("target", "list").exit_code == 0
+    assert os.environ["PYTHONSAFEPATH"] == "0"

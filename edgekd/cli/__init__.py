@@ -34,6 +34,7 @@ from edgekd.cli.verify import verify
 from edgekd.errors import EdgekdError
 
 EXIT_INTERRUPTED = 130
+_SAFE_PATH = "PYTHONSAFEPATH"
 _WORDS = "edgekd.words"  # what was typed
 
 
@@ -41,9 +42,8 @@ class _Group(click.Group):
     """Turns edgekd's errors into one line and their exit code, and names the nearest command for a mistyped one."""
 
     def invoke(self, context: click.Context) -> Any:
-        _keep_out_of_the_working_folder()
         try:
-            with _terminated_as_interrupted():
+            with _working_folder_kept_out(), _terminated_as_interrupted():
                 return super().invoke(context)
         except EdgekdError as error:
             click.echo(f"edgekd: {error}", err=True)
@@ -66,14 +66,24 @@ class _Group(click.Group):
             raise click.UsageError(f'unknown command "{args[0]}"{did_you_mean(args[0], names)}') from None
 
 
-def _keep_out_of_the_working_folder() -> None:
+@contextmanager
+def _working_folder_kept_out() -> Iterator[None]:
     """Have child processes import nothing from the working folder.
 
     ``python -m`` looks there first, and what lies beside a stranger's images may be called ``numpy.py``. Only where
-    edgekd itself is run from there, uninstalled, there is no other way.
+    edgekd itself is run from there, uninstalled, there is no other way. Whoever calls the command from their own
+    program has their environment back afterwards.
     """
+    before = os.environ.get(_SAFE_PATH)
     if Path(__file__).resolve().parents[2] != Path.cwd().resolve():
-        os.environ["PYTHONSAFEPATH"] = "1"
+        os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_SAFE_PATH, None)
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 @contextmanager
