@@ -291,6 +291,16 @@ def test_dist_of_a_row_without_variation_is_1_and_pulls_nowhere() -> None:
     assert np.abs(gradient[0]).max() < 1e-5
 
 
+def test_dist_of_two_classes_pulls_nowhere_however_near_they_are() -> None:
+    """A row's correlation is 1 or -1, whose gradient is 0; near 0.5 what is left is rounding over the deviation."""
+    apart = np.ravel([[sign * 10.0**power for sign in (1, -1)] for power in range(-9, 1)])
+    student = tf.Variable(np.stack([apart, 0 * apart], axis=1), dtype=tf.float32)
+    teacher = tf.constant(np.tile([0.1, 0.0], (len(apart), 1)), tf.float32)
+    with tf.GradientTape() as tape:
+        loss = losses.dist(teacher, student, 1.0, 1.0, 0.0)
+    assert np.abs(tape.gradient(loss, student).numpy()).max() < 0.02
+
+
 def test_objective_is_the_weighted_sum() -> None:
     config = Distill(loss={"kd": 1.0, "dist": 0.25}, temperature=3.0, hard_loss_weight=0.3)
     found = float(losses.objective(config).function(see(config)))

@@ -15,6 +15,7 @@ Tensor = Any  # tf.Tensor carries no useful static type
 
 _EPSILON = 1e-7
 _LEAST_DEVIATION = 0.1
+_ROUNDING = 1e-6  # root mean square of a row's deviations: some units in the last place of a probability
 # Low enough that a masked class has no probability, and far from where float32 overflows.
 _MASKED = -1e9
 
@@ -145,8 +146,9 @@ def dist(
 
     ``1 - r(p(s / T), p(t / T))``, of each sample's row (inter-class) and of each class's column (intra-class): the
     student keeps the ranking and not the numbers. With two classes the correlation of a row is 1 or -1. A row or column
-    without variation correlates with nothing: it counts 0 and has no gradient, which would be without a bound there.
-    Networks with rounded answers have such rows, and end in numbers beyond any range with it.
+    that varies by no more than rounding does correlates with nothing: it counts 0 and has no gradient, which would be
+    without a bound there. Networks with rounded answers have such rows, and of two classes any network has one now and
+    then, whose probabilities are the same but for their last digit: a single one moves all weights beyond any range.
     """
     teacher = tf.nn.softmax(_constant(teacher_logits, student_logits) / temperature)
     student = tf.nn.softmax(student_logits / temperature)
@@ -181,8 +183,9 @@ def _target_or_not(logits: Tensor, target: Tensor) -> Tensor:
 def _correlation(a: Tensor, b: Tensor, axis: int) -> Tensor:
     a = a - tf.reduce_mean(a, axis=axis, keepdims=True)
     b = b - tf.reduce_mean(b, axis=axis, keepdims=True)
-    covariance = tf.reduce_sum(a * b, axis=axis)
-    power = tf.reduce_sum(a * a, axis=axis) * tf.reduce_sum(b * b, axis=axis)
-    varies = power > 0
+    squares_a, squares_b = (tf.reduce_sum(tf.square(values), axis=axis) for values in (a, b))
+    least = tf.cast(tf.shape(a)[axis], a.dtype) * _ROUNDING**2
+    varies = (squares_a > least) & (squares_b > least)
     # Two choices, as a gradient of infinity times the 0 of the one not taken would be no number.
-    return tf.where(varies, covariance * tf.math.rsqrt(tf.where(varies, power, 1.0) + _EPSILON**2), 0.0)
+    power = tf.where(varies, squares_a * squares_b, 1.0)
+    return tf.where(varies, tf.reduce_sum(a * b, axis=axis) * tf.math.rsqrt(power), 0.0)
