@@ -9,8 +9,12 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgekd import builder, limits, metrics, pipeline, target
 from edgekd._litert import predict_probs
@@ -28,6 +32,25 @@ from edgekd.run_folder import RunFolder
 from edgekd.timing import NUM_IMAGES
 
 logger = logging.getLogger("edgekd")
+
+BASELINE, CANDIDATE = "baseline", "candidate"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A model whose p50 is known, in milliseconds; others are timed beside it, and their p50 is their ratio to it.
+
+    A machine may be slower for a minute than in the one before, by more than candidates differ.
+    """
+
+    path: Path
+    p50_ms: float
+
+    def latency(self, ratio: Mapping[str, Any]) -> dict[str, Any]:
+        """``p50_ms`` and its interval, by a row of the benchmark's ``ratios``."""
+        ends = ratio["ci95"]
+        interval = ends and [self.p50_ms * end for end in ends]
+        return {"p50_ms": self.p50_ms * ratio["ratio"], "p50_ci95_ms": interval}
 
 
 def build(recipe_: Recipe, out: Path, *, cache: Cache, progress: Progress | None = None) -> Run:
@@ -88,15 +111,17 @@ def _title(recipe_: Recipe) -> str:
     return "budget" if recipe_.budget.is_set else f"target {target.load(recipe_.benchmark.target).name}"
 
 
-def judged(candidate: Candidate, made: Mapping[str, Artifact], progress: Progress) -> Trial:
+def judged(
+    candidate: Candidate, made: Mapping[str, Artifact], progress: Progress, baseline: Baseline | None = None
+) -> Trial:
     """Measure what is shipped of a chain, on val and on this machine, and hold it against budget and target.
 
     Args:
         candidate: what was made.
         made: artifacts by stage, up to ``quantize``.
         progress: where the timing is shown.
+        baseline: what it is timed beside; None: alone.
     """
-    from edgekd.stages.benchmark import benchmark
     from edgekd.stages.fit import against
 
     dataset, recipe = Dataset.open(made["data"]), candidate.recipe
@@ -112,14 +137,8 @@ def judged(candidate: Candidate, made: Mapping[str, Artifact], progress: Progres
     after = on_val(shipped)
     before = next((on_val(id) for id in (DISTILLED, FLOAT) if id in entries), None)
     pictures = dataset.val.images[:NUM_IMAGES]
-    latency: Mapping[str, Any] = {"p50_ms": None, "p50_ci95_ms": None}
     profile = target.load(recipe.benchmark.target)
-    if target.why_not_timed(profile) is None:
-        with tempfile.TemporaryDirectory() as folder:
-            timed = benchmark(
-                {shipped: path}, pictures, recipe.benchmark, Path(folder), seed=recipe.seed, progress=progress
-            )
-        latency = timed.facts["models"][shipped]["latency"][0]
+    latency = _timed(path, pictures, recipe, progress, baseline)
     measured = {
         "tflite_bytes": entry["tflite_bytes"],
         "gzip_bytes": entry["gzip_bytes"],
@@ -142,3 +161,21 @@ def judged(candidate: Candidate, made: Mapping[str, Artifact], progress: Progres
     if profile.limited:
         rows += against(shipped, path, pictures, profile, p50_ms=latency["p50_ms"])["limits"]
     return Trial(candidate, measured, rows, model=shipped)
+
+
+def _timed(
+    path: Path, pictures: NDArray[np.uint8], recipe: Recipe, progress: Progress, baseline: Baseline | None
+) -> Mapping[str, Any]:
+    """``p50_ms`` and its interval on the target; None where the target has no latency on this machine."""
+    from edgekd.stages.benchmark import benchmark
+
+    if target.why_not_timed(target.load(recipe.benchmark.target)) is not None:
+        return {"p50_ms": None, "p50_ci95_ms": None}
+    files = {BASELINE: baseline.path} if baseline else {}
+    files[CANDIDATE] = path
+    with tempfile.TemporaryDirectory() as folder:
+        facts = benchmark(files, pictures, recipe.benchmark, Path(folder), seed=recipe.seed, progress=progress).facts
+    if baseline:
+        return baseline.latency(facts["ratios"][0])
+    latency: Mapping[str, Any] = facts["models"][CANDIDATE]["latency"][0]
+    return latency

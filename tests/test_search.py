@@ -17,6 +17,7 @@ from click.testing import CliRunner
 optuna = pytest.importorskip("optuna", reason="the extra search is not installed")
 
 from edgekd import recipe  # noqa: E402
+from edgekd.budget import Baseline  # noqa: E402
 from edgekd.cache import Cache  # noqa: E402
 from edgekd.children import Child  # noqa: E402
 from edgekd.cli import main  # noqa: E402
@@ -24,6 +25,7 @@ from edgekd.errors import ModelError, RecipeError, SearchError, UserError  # noq
 from edgekd.ladder import Candidate  # noqa: E402
 from edgekd.ladder import Trial as Judged  # noqa: E402
 from edgekd.options import to_table  # noqa: E402
+from edgekd.progress import LineProgress  # noqa: E402
 from edgekd.search import result, space, study, trial, workers  # noqa: E402
 
 WIDTH = {"distill.width_multiplier": {"low": 0.25, "high": 1.0, "step": 0.25}}
@@ -405,6 +407,28 @@ def test_a_trial_makes_what_would_be_shipped_and_no_more() -> None:
     assert trial.without_more(alone).distill.train_alone is True  # it is its own teacher
 
 
+def test_a_p50_is_that_of_the_recipe_as_written_times_the_ratio() -> None:
+    baseline = Baseline(Path("file"), p50_ms=0.5)
+    assert baseline.latency({"ratio": 0.5, "ci95": [0.25, 0.75]}) == {"p50_ms": 0.25, "p50_ci95_ms": [0.125, 0.375]}
+    assert baseline.latency({"ratio": 2.0, "ci95": None}) == {"p50_ms": 1.0, "p50_ci95_ms": None}
+
+
+def test_the_file_that_trials_are_timed_beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is taken from the cache where it is what was measured, and made where it is not."""
+    remade = tmp_path / "remade.tflite"
+    monkeypatch.setattr(trial, "_shipped", lambda *_: remade)
+    (tmp_path / "a.tflite").write_bytes(b"abc")
+    sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, B.1
+    written = {"measured": {"p50_ms": 0.5}, "file": "a.tflite", "sha256": sha256}
+    for change, expected in (
+        ({}, tmp_path / "a.tflite"),
+        ({"file": "elsewhere/a.tflite"}, remade),
+        ({"sha256": sha256[::-1]}, remade),
+    ):
+        found = trial.baseline_of({**written, **change}, made(), Cache(tmp_path), LineProgress())
+        assert found == Baseline(expected, 0.5)
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
 def test_a_sampler_learns_what_cannot_be_made(sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The narrower the better, and below 0.6 there is nothing: 5 of 9 widths.
@@ -423,7 +447,8 @@ def test_a_sampler_learns_what_cannot_be_made(sampler: str, tmp_path: Path, monk
     width = {"low": 0.1, "high": 0.9, "step": 0.1}
     recipe_ = made(sampler=sampler, num_startup_trials=8, space={"distill.width_multiplier": width})
     opened = study.open_study(recipe_, str(tmp_path / "study.jsonl"), create=True, seed=0)
-    opened.optimize(lambda drawn: trial.objective(drawn, recipe_, Cache(tmp_path)), n_trials=40)
+    baseline = Baseline(tmp_path, 1.0)
+    opened.optimize(lambda drawn: trial.objective(drawn, recipe_, Cache(tmp_path), baseline), n_trials=40)
     rows = result.document(recipe_, opened)["trials"]
     assert {row["state"] for row in rows} == {"complete", "failed"}
     failed = [row for row in rows if row["state"] == "failed"]

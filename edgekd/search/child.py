@@ -23,19 +23,17 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     """
     from edgekd import recipe
     from edgekd.cache import Cache
-    from edgekd.ladder import Candidate
     from edgekd.progress import LineProgress
     from edgekd.search import space, study, trial
 
     recipe_, cache = recipe.from_table(request["recipe"]), Cache(Path(request["cache"]))
     opened = study.open_study(recipe_, request["storage"], create=False, seed=request["seed"])
+    written, progress = space.changed(recipe_, {}), LineProgress()
     if request["as_written"]:
-        candidate = Candidate(study.AS_WRITTEN, space.changed(recipe_, {}), {})
-        found = trial.measure(candidate, cache, LineProgress())
-        figures = {study.MEASURED: dict(found.measured), study.LIMITS: [dict(row) for row in found.limits]}
-        opened.set_user_attr(study.AS_WRITTEN, figures)
+        opened.set_user_attr(study.AS_WRITTEN, trial.as_written(written, cache, progress))
     else:
-        opened.optimize(lambda drawn: trial.objective(drawn, recipe_, cache), n_trials=1)
+        baseline = trial.baseline_of(opened.user_attrs[study.AS_WRITTEN], written, cache, progress)
+        opened.optimize(lambda drawn: trial.objective(drawn, recipe_, cache, baseline), n_trials=1)
     return {}
 
 

@@ -7,10 +7,14 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from edgekd import budget, pipeline
+from edgekd.artifact import Artifact, sha256_file
+from edgekd.budget import Baseline
 from edgekd.cache import Cache
+from edgekd.claims import shipped_of
 from edgekd.config.search import ACCURACIES
 from edgekd.errors import ConversionError, ModelError, RecipeError, TrainingError
 from edgekd.ladder import Candidate
@@ -57,8 +61,8 @@ class WatchedProgress(LineProgress):
             yield _Watched(shown, self.trial, self.stopped) if title == STUDENT else shown
 
 
-def objective(trial: Any, recipe_: Recipe, cache: Cache) -> list[float]:
-    """Make and measure one draw; what was found stands in the attributes of the trial.
+def objective(trial: Any, recipe_: Recipe, cache: Cache, baseline: Baseline) -> list[float]:
+    """Make and measure one draw, beside the recipe as written; what was found stands in the attributes of the trial.
 
     Returns:
         A value for each of ``search.objectives``. Of a draw that makes no sense, or no model, the worst ones: a sampler
@@ -77,7 +81,7 @@ def objective(trial: Any, recipe_: Recipe, cache: Cache) -> list[float]:
     progress = WatchedProgress(trial, stopped) if watching else LineProgress()
     try:
         candidate = Candidate(str(trial.number), space.changed(recipe_, changes), changes)
-        found = measure(candidate, cache, progress)
+        found = measure(candidate, cache, progress, baseline)
     except (RecipeError, ModelError, ConversionError, TrainingError) as error:
         trial.set_user_attr(study.PROBLEM, str(error))
         logger.info(f"trial {trial.number} cannot be made: {error}")
@@ -89,13 +93,47 @@ def objective(trial: Any, recipe_: Recipe, cache: Cache) -> list[float]:
     return values
 
 
-def measure(candidate: Candidate, cache: Cache, progress: Progress) -> Judged:
+def measure(candidate: Candidate, cache: Cache, progress: Progress, baseline: Baseline | None = None) -> Judged:
     """Build a candidate up to its files, from the cache where it can, and measure what would be shipped.
 
     A student trained alone for comparison and further files are of the build's concern, and change nothing here.
     """
-    made, _ = pipeline.artifacts(without_more(candidate.recipe), cache=cache, progress=progress, until="quantize")
-    return budget.judged(candidate, made, progress)
+    return budget.judged(candidate, _made(candidate.recipe, cache, progress), progress, baseline)
+
+
+def as_written(recipe_: Recipe, cache: Cache, progress: Progress) -> dict[str, Any]:
+    """Measure the recipe as written.
+
+    Returns:
+        ``measured`` and ``limits`` as those of a trial; ``file``, what would be shipped, within the cache, and its
+        ``sha256``.
+    """
+    found = measure(Candidate(study.AS_WRITTEN, recipe_, {}), cache, progress)
+    file = _shipped(recipe_, cache, progress)
+    return {
+        study.MEASURED: dict(found.measured),
+        study.LIMITS: [dict(row) for row in found.limits],
+        "file": file.relative_to(cache.root).as_posix(),
+        "sha256": sha256_file(file),
+    }
+
+
+def baseline_of(written: Mapping[str, Any], recipe_: Recipe, cache: Cache, progress: Progress) -> Baseline:
+    """What :func:`as_written` found, to time others beside it. Another machine whose cache lacks the file makes it."""
+    file = cache.root / written["file"]
+    if not file.is_file() or sha256_file(file) != written["sha256"]:
+        logger.info("the recipe as written is not in this cache; it is made first, as trials are timed beside it")
+        file = _shipped(recipe_, cache, progress)
+    return Baseline(file, written[study.MEASURED]["p50_ms"])
+
+
+def _shipped(recipe_: Recipe, cache: Cache, progress: Progress) -> Path:
+    stage = _made(recipe_, cache, progress)["quantize"]
+    return stage.path / str(shipped_of([stage])["file"])
+
+
+def _made(recipe_: Recipe, cache: Cache, progress: Progress) -> Mapping[str, Artifact]:
+    return pipeline.artifacts(without_more(recipe_), cache=cache, progress=progress, until="quantize")[0]
 
 
 def without_more(recipe_: Recipe) -> Recipe:
