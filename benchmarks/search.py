@@ -45,20 +45,15 @@ def dominates(figures: Mapping[str, Any], written: Mapping[str, Any], p50_share:
     )
 
 
-def cost_of(row: Mapping[str, Any]) -> float:
-    """Bytes times milliseconds of a trial, what the search makes small too."""
-    return float(row["measured"]["tflite_bytes"] * row["measured"]["p50_ms"])
-
-
 def summary(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What an arm came to, on val; chosen is the cheapest trial that dominates, or else what the search chose."""
+    """What an arm came to, on val; chosen is of the trials that dominate that of the highest AUC, or the search's."""
     written = found["as_written"]["measured"]
     complete = [row for row in found["trials"] if row["measured"]]
     dominating = [
         row for row in complete if dominates(row["measured"], written, row["measured"]["p50_ms"] / written["p50_ms"])
     ]
     by_search = next((row for row in complete if row["number"] == found["chosen"]), None)
-    chosen = min(dominating, key=cost_of) if dominating else by_search
+    chosen = max(dominating, key=lambda row: (row["measured"]["auc"], row["measured"]["accuracy"]), default=by_search)
     shown = ("auc", "accuracy", "tflite_bytes", "gzip_bytes", "p50_ms")
     return {
         "num_trials": len(found["trials"]),
