@@ -429,6 +429,18 @@ def test_the_file_that_trials_are_timed_beside(tmp_path: Path, monkeypatch: pyte
         assert found == Baseline(expected, 0.5)
 
 
+def test_a_trial_whose_time_was_up_has_not_failed(tmp_path: Path) -> None:
+    recipe_ = made()
+    opened = study.open_study(recipe_, str(tmp_path / "study.jsonl"), create=True)
+    for reason in (study.OUT_OF_TIME, study.DIED):
+        drawn = opened.ask()
+        drawn.set_user_attr(study.PROBLEM, reason)
+        opened.tell(drawn, state=optuna.trial.TrialState.FAIL)
+    found = result.document(recipe_, opened)
+    assert [row["state"] for row in found["trials"]] == ["out of time", "failed"]
+    assert "Trials: 1 out of time, 1 failed" in result.markdown(found)
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
 def test_a_sampler_learns_what_cannot_be_made(sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The narrower the better, and below 0.6 there is nothing: 5 of 9 widths.

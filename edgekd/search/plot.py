@@ -43,6 +43,8 @@ def plot(found: Mapping[str, Any], out: Path) -> list[Path]:
 
 
 def _panel(axes: Any, rows: list[Any], found: Mapping[str, Any], accuracy: str, cost: str) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
     scale = 1024 if cost.endswith("bytes") else 1
 
     def at(figures: Mapping[str, Any]) -> tuple[float, float]:
@@ -59,6 +61,9 @@ def _panel(axes: Any, rows: list[Any], found: Mapping[str, Any], accuracy: str, 
     if found["as_written"]:
         axes.scatter(*at(found["as_written"][study.MEASURED]), s=60, marker="D", color="black", label="as written")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(TITLES[cost])
     if axes.get_subplotspec().is_first_col():
         axes.set_ylabel(TITLES[accuracy])

@@ -16,9 +16,9 @@ def document(recipe_: Recipe, opened: Any) -> dict[str, Any]:
 
     Returns:
         ``recipe``, ``sampler`` (or the controller that took its place), ``objectives``, ``as_written`` (figures or
-        None), ``trials`` (``number``, ``state``: complete, stopped early, failed or running; ``changes``, ``measured``,
-        ``held``: of the recipe's budget; ``pareto``: no other is at least as good in all objectives and better in one;
-        ``seconds``, ``problem``), and ``chosen``, the number of one of them or None, with ``why``.
+        None), ``trials`` (``number``, ``state``: complete, stopped early, failed, out of time or running; ``changes``,
+        ``measured``, ``held``: of the recipe's budget; ``pareto``: no other is at least as good in all objectives and
+        better in one; ``seconds``, ``problem``), and ``chosen``, the number of one of them or None, with ``why``.
     """
     objectives = recipe_.search.objectives
     rows = [_row(trial) for trial in study.trials(opened)]
@@ -56,17 +56,19 @@ STATES: Mapping[str, str] = {
 
 def _row(trial: Any) -> dict[str, Any]:
     attributes, ended = trial.user_attrs, trial.datetime_complete
+    problem = attributes.get(study.PROBLEM, "")
     complete = trial.state.name == "COMPLETE" and not study.cannot_be_made(trial)
+    state = "failed" if study.cannot_be_made(trial) else STATES[trial.state.name]
     limits = attributes.get(study.LIMITS, [])
     return {
         "number": trial.number,
-        "state": "failed" if study.cannot_be_made(trial) else STATES[trial.state.name],
+        "state": "out of time" if problem == study.OUT_OF_TIME else state,
         "changes": attributes.get(study.CHANGES, dict(trial.params)),
         "measured": attributes.get(study.MEASURED) if complete else None,
         "limits": limits,
         "held": complete and all(limit["held"] for limit in limits),
         "seconds": (ended - trial.datetime_start).total_seconds() if ended and trial.datetime_start else None,
-        "problem": attributes.get(study.PROBLEM, ""),
+        "problem": problem,
     }
 
 
