@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from edgekd._keras import tf, tf_keras
+from edgekd.workers import everyones
 
 
 @contextmanager
@@ -51,8 +52,10 @@ def _call_of(layer: Any) -> Any:
             tf.fill([width], absent) if weight is None else tf.reshape(weight, [width])
             for weight, absent in ((layer.gamma, 1.0), (layer.beta, 0.0))
         )
-        rows = tf.reshape(channels_last, [-1, 1, 1, width])
-        outputs, num_samples, mean, variance = normalized(rows, gamma, beta, layer.epsilon)
+        # The fused kernels take maps as they are faster than the same values as one long column.
+        as_maps = inputs.shape.rank == 4 and len(layer.axis) == 1
+        maps = channels_last if as_maps else tf.reshape(channels_last, [-1, 1, 1, width])
+        outputs, num_samples, mean, variance = normalized(maps, gamma, beta, layer.epsilon)
         # The fused kernel of one worker keeps the unbiased variance.
         kept = variance * num_samples / (num_samples - 1) if layer.fused else variance
         for moving, new in ((layer.moving_mean, mean), (layer.moving_variance, kept)):
@@ -63,7 +66,7 @@ def _call_of(layer: Any) -> Any:
     return call
 
 
-def normalized(rows: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any, Any]:
+def normalized(maps: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any, Any]:
     """Normalize by the moments of the batch of all workers.
 
     ``y = gamma x_hat + beta``, ``x_hat = (x - mean) / sqrt(variance + epsilon)``. Its gradient, with the sums over the
@@ -71,25 +74,25 @@ def normalized(rows: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, A
     sum(dy x_hat) / n)``.
 
     Args:
-        rows: of this worker, shape ``(own rows, 1, 1, c)``; inside ``strategy.run``.
+        maps: of this worker, shape ``(own samples, h, w, c)``; inside ``strategy.run``.
         gamma: shape ``(c,)``.
         beta: shape ``(c,)``.
         epsilon: added to the variance.
 
     Returns:
-        The rows normalized, and :func:`moments`, through which no gradient flows.
+        The maps normalized, and :func:`moments`, through which no gradient flows.
     """
 
-    def function(rows: Any, gamma: Any, beta: Any) -> Any:
-        num_samples, mean, variance = moments(rows)
+    def function(maps: Any, gamma: Any, beta: Any) -> Any:
+        num_samples, mean, variance = moments(maps)
 
         def scaled(scale: Any, offset: Any) -> Any:
-            return _fused(rows, scale, offset, mean=mean, variance=variance, epsilon=epsilon, is_training=False)[0]
+            return _fused(maps, scale, offset, mean=mean, variance=variance, epsilon=epsilon, is_training=False)[0]
 
         def gradient(upstream: Any, *_: Any) -> tuple[Any, Any, Any]:
-            by_rows, by_gamma, by_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
+            by_maps, by_gamma, by_beta, *_ = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=upstream,
-                x=rows,
+                x=maps,
                 scale=gamma,
                 reserve_space_1=mean,
                 reserve_space_2=variance,
@@ -97,40 +100,36 @@ def normalized(rows: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, A
                 epsilon=epsilon,
                 is_training=False,  # as if the moments stood still; how they move comes next
             )
-            context = tf.distribute.get_replica_context()
-            sums = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.stack([by_gamma, by_beta]))
+            sums = tf.reduce_sum(everyones(tf.stack([by_gamma, by_beta])), axis=0)
             shares = -gamma * tf.math.rsqrt(variance + epsilon) * sums / num_samples
-            return by_rows + scaled(shares[0], shares[1]), by_gamma, by_beta
+            return by_maps + scaled(shares[0], shares[1]), by_gamma, by_beta
 
         return (scaled(gamma, beta), num_samples, mean, variance), gradient
 
-    found: tuple[Any, Any, Any, Any] = tf.custom_gradient(function)(rows, gamma, beta)
+    found: tuple[Any, Any, Any, Any] = tf.custom_gradient(function)(maps, gamma, beta)
     return found
 
 
-def moments(rows: Any) -> tuple[Any, Any, Any]:
-    """How many rows the workers have together, their mean and their (biased) variance, each of shape ``(c,)``.
+def moments(maps: Any) -> tuple[Any, Any, Any]:
+    """How many pixels the workers have together, their mean and their (biased) variance, each of shape ``(c,)``.
 
     From those of each worker's slice: ``mean = sum(n_i m_i) / n`` and ``variance = sum(n_i (v_i + (m_i - mean)**2)) /
     n``, with ``n = sum(n_i)`` (Chan et al. 1979, "Updating formulae and a pairwise algorithm for computing sample
     variances").
 
     Args:
-        rows: of this worker, shape ``(n_i, 1, 1, c)``; inside ``strategy.run``.
+        maps: of this worker, ``n_i`` pixels, shape ``(own samples, h, w, c)``; inside ``strategy.run``.
     """
-    context = tf.distribute.get_replica_context()
-    width, nothing = rows.shape[-1], tf.zeros([0])
+    width, nothing = maps.shape[-1], tf.zeros([0])
     ones, zeros = tf.ones([width]), tf.zeros([width])
-    _, own_mean, unbiased, *_ = _fused(rows, ones, zeros, mean=nothing, variance=nothing, epsilon=1.0, is_training=True)
-    own_count = tf.cast(tf.shape(rows)[0], rows.dtype)
+    _, own_mean, unbiased, *_ = _fused(maps, ones, zeros, mean=nothing, variance=nothing, epsilon=1.0, is_training=True)
+    own_count = tf.cast(tf.size(maps) // width, maps.dtype)
     mine = tf.stack([tf.fill([width], own_count), own_mean, unbiased * (own_count - 1) / own_count])
-    place = tf.one_hot(context.replica_id_in_sync_group, context.num_replicas_in_sync, dtype=rows.dtype)
-    everyones = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.tensordot(place, mine, axes=0))
-    counts, means, variances = tf.unstack(everyones, axis=1)
+    counts, means, variances = tf.unstack(everyones(mine), axis=1)
     num_samples = tf.reduce_sum(counts, axis=0)
     mean = tf.reduce_sum(counts * means, axis=0) / num_samples
     return num_samples, mean, tf.reduce_sum(counts * (variances + tf.square(means - mean)), axis=0) / num_samples
 
 
-def _fused(rows: Any, scale: Any, offset: Any, **options: Any) -> Any:
-    return tf.raw_ops.FusedBatchNormV3(x=rows, scale=scale, offset=offset, exponential_avg_factor=1.0, **options)
+def _fused(maps: Any, scale: Any, offset: Any, **options: Any) -> Any:
+    return tf.raw_ops.FusedBatchNormV3(x=maps, scale=scale, offset=offset, exponential_avg_factor=1.0, **options)

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgekd import workers
+from edgekd._keras import tf
 from edgekd.artifact import Artifact
 from edgekd.cluster import on_this_machine
 from edgekd.workers import ALONE, bound
@@ -43,6 +45,21 @@ def test_slices_are_whole_and_alike() -> None:
     assert bounds == [0, 16, 32, 48, 65]
 
 
+def test_gradients_are_packed_from_the_last_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_PACK", 10)
+    sizes = [3, 4, 12, None, 2, 8, 1]
+    gradients = [None if size is None else tf.zeros([size]) for size in sizes]
+    # 1 + 8 leave room for one; 2 begins anew; 12 is too large for any and goes alone.
+    assert workers._packs(gradients) == [[6, 5], [4], [2], [1, 0]]
+    assert workers._packs([None]) == []
+
+
+def test_alone_a_mean_and_what_everyone_has_are_the_own() -> None:
+    gradients = [tf.constant([1.0, 2.0]), None]
+    assert workers.mean(gradients) == gradients
+    np.testing.assert_array_equal(workers.everyones(tf.constant([1.0, 2.0])), [[1.0, 2.0]])
+
+
 def test_the_chief_is_heard(tmp_path: Path) -> None:
     first, second = run("told", 2, tmp_path)
     said = [{"worker": 0, "text": "ä", "pi": 3.141592653589793, "none": None}, []]
@@ -58,6 +75,7 @@ def test_the_chief_is_heard(tmp_path: Path) -> None:
     "program",
     [
         "labels",
+        pytest.param("packed", marks=pytest.mark.slow),
         pytest.param("relations", marks=pytest.mark.slow),
         pytest.param("live", marks=pytest.mark.slow),
         pytest.param("mutual", marks=pytest.mark.slow),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgekd import _keras, losses
+from edgekd import workers as shared
 from edgekd.artifact import Artifact
 from edgekd.cluster import Cluster
 from edgekd.config.distill import Distill
@@ -125,7 +126,10 @@ def main() -> None:
         shorter = dataclasses.replace(TRAINING, learning_rate=0.002)
         found = train(beside(number, name), workers, folder, shorter)
     else:
-        found = train({"labels": labels, "relations": relations}[name](number), workers, folder)
+        if name == "packed":  # gradients in many messages, some of one tensor that is larger than a pack
+            shared._PACK = 40
+        programs = {"labels": labels, "packed": labels, "relations": relations}
+        found = train(programs[name](number), workers, folder)
     np.savez(folder / f"{number}.npz", **found)
 
 
