@@ -3,9 +3,9 @@
 Three arms search ratios of channels for each group of layers, temperature and weight of the labels. Two keep the recipe
 as it is, ``meta`` with ``distill.schedule = "meta"``, and train it from other seeds. Each tries as many chains (or
 works as many minutes) from each seed, and its score is the best AUC on val among the chains within the budget: half the
-bytes of the INT8 student before channels go, of the recipe as written. So all arms choose among equally many, and all scores are as flattered by it;
-test is not looked at. Arms are compared in pairs over the seeds, by Student's t. By minutes the two fixed arms pay for
-the teacher's answers to the views of each of their seeds.
+bytes of the INT8 student before channels go, of the recipe as written. So all arms choose among equally many, and all
+scores are as flattered by it; test is not looked at. Arms are compared in pairs over the seeds, by Student's t. By
+minutes the two fixed arms pay for the teacher's answers to the views of each of their seeds.
 
 Every arm and seed has a study, and a cache that starts as that of the recipe as written, so that none lives off
 another's work. A call that was broken off goes on where it was.

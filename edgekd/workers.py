@@ -181,7 +181,7 @@ def mean(gradients: Sequence[Any]) -> list[Any]:
     count = tf.distribute.get_replica_context().num_replicas_in_sync
     if count == 1:
         return list(gradients)
-    means = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
+    means: list[Any] = [None if gradient is None else tf.convert_to_tensor(gradient) for gradient in gradients]
     for pack in _packs(means):
         parts = [means[index] for index in pack]
         flat = _total(tf.concat([tf.reshape(part, [-1]) for part in parts], axis=0)) / count
