@@ -76,7 +76,7 @@ def ratios_of(base: Recipe) -> dict[str, dict[str, float]]:
 def as_written(base: Recipe, cache: Cache) -> dict[str, int]:
     """Build the recipe as written up to its files; bytes of the INT8 student before channels go, and as shipped."""
     made, _ = pipeline.artifacts(space.changed(base, {}), cache=cache, until="quantize")
-    before = next(row for row in made["quantize.distilled"].facts["models"] if row["name"] == UNPRUNED)
+    before = next(row for row in made["quantize.distilled"].facts["models"] if row["id"] == UNPRUNED)
     shipped = shipped_of([made["quantize"]])
     return {"unpruned_bytes": int(before["tflite_bytes"]), "tflite_bytes": int(shipped["tflite_bytes"])}
 
