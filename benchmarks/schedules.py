@@ -91,13 +91,17 @@ def own_cache(source: Path, place: Path) -> Cache:
     return Cache(place)
 
 
-def summary(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What an arm came to from one seed; without a score where nothing kept the budget."""
-    complete = [row for row in found["trials"] if row["measured"]]
+def summary(found: Mapping[str, Any], count: int | None = None) -> dict[str, Any]:
+    """What an arm came to from one seed; without a score where nothing kept the budget.
+
+    With ``count``, by its first so many trials: a study that was continued is no better off than one that was not.
+    """
+    trials = sorted(found["trials"], key=lambda row: row["number"])[:count]
+    complete = [row for row in trials if row["measured"]]
     held = [row for row in complete if row["held"]]
     best = max(held, key=lambda row: row["measured"][SCORE], default=None)
     return {
-        "num_trials": len(found["trials"]),
+        "num_trials": len(trials),
         "num_complete": len(complete),
         "num_held": len(held),
         "seconds": round(found["seconds"], 1),
@@ -188,7 +192,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 minutes=asked.minutes,
                 trials=trials,
             )
-            arms[name][str(seed)] = summary(found)
+            arms[name][str(seed)] = summary(found, trials)
     compared = verdicts({name: {seed: row["score"] for seed, row in rows.items()} for name, rows in arms.items()})
     budget = {
         "max_share_of_unpruned_bytes": SHARE_OF_BYTES,

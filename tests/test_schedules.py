@@ -67,6 +67,8 @@ def test_the_best_within_the_budget_counts() -> None:
     assert (found["num_trials"], found["num_complete"], found["num_held"], found["seconds"]) == (4, 3, 2, 12.3)
     assert (found["score"], found["best"]["changes"]) == (0.96, {"seed": 2})
     assert schedules.summary({"trials": trials[:1], "seconds": 0.0})["score"] is None
+    first = schedules.summary({"trials": trials[::-1], "seconds": 1.0}, 2)  # by number, whatever the order
+    assert (first["num_trials"], first["num_held"], first["score"]) == (2, 1, 0.95)
 
 
 def test_a_cache_of_its_own_begins_with_what_is_there(tmp_path: Path) -> None:
