@@ -200,7 +200,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "minutes": asked.minutes,
         "jobs": asked.jobs,
     }
-    result = {"benchmark": "schedules", "recipe": asked.recipe, "budget_of_an_arm_and_seed": budget}
+    result = {"benchmark": "schedules", "recipe": asked.recipe, "set": asked.set, "budget_of_an_arm_and_seed": budget}
     figures = {"score": f"{SCORE} on val", "as_written": written, "arms": arms}
     conclusion = {"against": compared, "in_words": sentences(compared)}
     _host.report({**result, **figures, **conclusion, **_host.words(asked)}, asked.out)
